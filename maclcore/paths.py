@@ -1,0 +1,65 @@
+"""Where things are; nothing else in the package knows the file system's layout.
+
+Three environment variables move the three folders: `MACL_DATA` (archives and weights, only read),
+`MACL_RESULTS` (runs, cache, executed notebooks) and `MACL_FIGURES`.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PARENT = Path(__file__).resolve().parents[1]
+#: the repository; for a copy installed elsewhere, the folder one works in
+ROOT = _PARENT if (_PARENT / "pyproject.toml").exists() else Path.cwd()
+
+
+def data_root() -> Path:
+    """Archives as the user unpacked them, one folder each, and `weights/`."""
+    return Path(os.environ.get("MACL_DATA", ROOT / "data")).expanduser().resolve()
+
+
+def results_root() -> Path:
+    return Path(os.environ.get("MACL_RESULTS", ROOT / "results")).expanduser().resolve()
+
+
+def runs_root() -> Path:
+    return results_root() / "runs"
+
+
+def cache_root() -> Path:
+    """Decoded images; may be deleted at any time."""
+    return results_root() / "cache"
+
+
+def figures_root() -> Path:
+    return Path(os.environ.get("MACL_FIGURES", ROOT / "figures")).expanduser().resolve()
+
+
+def paper_root() -> Path:
+    """The published tables; part of the repository, so `MACL_RESULTS` does not move them."""
+    return ROOT / "results" / "paper"
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary sibling of `target` to write to, flushed and renamed onto it on success.
+
+    Readers see the old file or the new one, never a part of either; on an exception the
+    temporary file is removed and `target` is untouched.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself survives a power cut
+    finally:
+        os.close(folder)

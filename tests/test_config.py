@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from maclcore.config import PROFILES, Config
+
+
+def test_defaults_are_the_papers():
+    config = Config()
+    assert (config.lr, config.weight_decay, config.batch_size) == (1e-3, 5e-4, 128)
+    assert (config.clip_norm, config.epochs, config.backbone) == (1.0, 100, "resnet18")
+    assert (config.profile, config.weights) == ("paper", "imagenet")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_stored_configuration_comes_back_equal(profile):
+    config = Config.from_profile(profile, loss_params={"beta": 0.2, "alpha": -0.5})
+    again = Config.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config and again.run_id == config.run_id and hash(again) == hash(config)
+
+
+def test_run_id_depends_on_every_field_and_not_on_the_order_of_parameters():
+    base = Config(loss_params={"alpha": 1.0, "beta": 0.5})
+    assert base.run_id == Config(loss_params={"beta": 0.5, "alpha": 1.0}).run_id
+    other = {
+        "archive": "dlrsd", "image_size": 64, "split_seed": 1, "loss": "mulsupcon",
+        "loss_params": {}, "backbone": "resnet34", "weights": "none", "embedding_dim": 128,
+        "epochs": 3, "batch_size": 64, "lr": 0.1, "weight_decay": 0.0, "schedule": "step",
+        "clip_norm": 2.0, "precision": "fp32", "seed": 7, "profile": "smoke",
+    }  # fmt: skip
+    assert set(base.to_dict()) == {*other, "sampler"}
+    ids = {base.but(**{name: value}).run_id for name, value in other.items()} | {base.run_id}
+    assert len(ids) == len(other) + 1
+
+
+def test_a_run_id_is_one_folder_name_even_for_a_path():
+    assert "/" not in Config(archive="/some/where/my archive").run_id
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Config.from_profile("smok"), "did you mean 'smoke'"),
+        (lambda: Config.from_profile("smoke", batchsize=3), "did you mean 'batch_size'"),
+        (lambda: Config().but(learning_rate=1), "unknown configuration field 'learning_rate'"),
+        (lambda: Config(schedule="cosin"), "schedule must be one of restart, step, cosine"),
+        (lambda: Config(lr=0), "lr must be positive"),
+        (lambda: Config(lr=float("nan")), "lr must be positive"),
+        (lambda: Config(epochs=-1), "epochs must not be negative"),
+        (lambda: Config(loss_params={"alpha": [1]}), r"loss_params\['alpha'\] must be a number"),
+    ],
+)
+def test_a_wrong_value_is_named(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
