@@ -1,0 +1,70 @@
+"""Kill a run with SIGKILL at random moments, resume it, compare it with an undisturbed one."""
+
+import argparse
+import multiprocessing
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+
+def run(options: dict, results: str) -> None:
+    os.environ["MACL_RESULTS"] = results
+    from maclcore import Config, train
+
+    train(Config.from_profile(**options), progress=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--archive", default="synthetic")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    arguments = parser.parse_args()
+    from maclcore import Config
+    from maclcore.store import Run
+    from maclcore.train import load_model
+
+    options = {"profile": "smoke", "archive": arguments.archive, "epochs": arguments.epochs}
+    run_id = Config.from_profile(**options).run_id
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        straight, disturbed = f"{folder}/straight", f"{folder}/disturbed"
+        start = time.perf_counter()
+        process = context.Process(target=run, args=(options, straight))
+        process.start()
+        process.join()
+        whole = time.perf_counter() - start
+        moments = random.Random(arguments.seed)
+        kills = 0
+        while kills < arguments.kills:
+            process = context.Process(target=run, args=(options, disturbed))
+            process.start()
+            # later than the imports, and not always early enough to catch the run
+            process.join(moments.uniform(0.25, 0.9) * whole)
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+                kills += 1
+                state = Run(Path(disturbed) / "runs" / run_id)
+                left = sorted(p.name for p in state.folder.glob("*")) if state.folder.exists() else []
+                print(f"killed {kills}: {', '.join(left) or 'nothing written yet'}", flush=True)
+            else:
+                print(f"finished after {kills} kills")
+                break
+        process = context.Process(target=run, args=(options, disturbed))
+        process.start()
+        process.join()
+        a, b = (Run(Path(root) / "runs" / run_id) for root in (straight, disturbed))
+        x, y = load_model(a).state_dict(), load_model(b).state_dict()
+        same = all(bool((x[name] == y[name]).all()) for name in x)
+        print(f"weights equal bit for bit: {same}; metrics equal: {a.metrics == b.metrics}")
+        if not (same and a.metrics == b.metrics):
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The command line: `python -m maclcore VERB --help`.
+
+data, train, evaluate, sweep, notebooks, search. The options of `train` are the fields of Config.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from maclcore.config import PROFILES, Config, nearest
+from maclcore.paths import ROOT, data_root, figures_root, results_root, runs_root
+
+Profile = Literal["smoke", "quick", "paper"]
+Positional = tyro.conf.Positional
+
+
+def data(
+    archive: Positional[str] = "synthetic",
+    *,
+    image_size: int = 64,
+    data: Path | None = None,
+) -> None:
+    """Check an archive, decode it into the cache and print its data sheet.
+
+    Example: python -m maclcore data dlrsd --data ~/archives
+
+    Args:
+        archive: synthetic, dlrsd, ucm_multilabel, ml_aid, whdld, or a folder with images/ and
+            labels.csv.
+        image_size: side of the decoded images in pixels.
+        data: the folder that holds the archives; default: MACL_DATA.
+    """
+    from maclcore.data import describe, load_archive
+
+    print(describe(load_archive(archive, image_size=image_size, root=data)))
+
+
+def train(config: Config, *, device: str | None = None, quiet: bool = False) -> None:
+    """Train one configuration, evaluate it on the test split and store the run.
+
+    The same command resumes an interrupted run and returns at once for a finished one.
+    Example: python -m maclcore train --profile quick --archive dlrsd --loss macl
+    --loss-params temperature 0.3
+
+    Args:
+        config: the run; --profile sets the defaults of the other fields.
+        device: cpu, cuda, cuda:1, …; default: a GPU if there is one.
+        quiet: no progress bar.
+    """
+    from maclcore.train import train as run_training
+
+    run = run_training(config, progress=not quiet, device=device)
+    _print_metrics({config.loss: run.metrics, "  backbone": run.result["metrics_backbone"]})
+    print(run.run_id)
+
+
+def evaluate(
+    run: Positional[str],
+    *,
+    archive: str | None = None,
+    split: Literal["test", "validation", "train", "all"] = "test",
+    data: Path | None = None,
+) -> None:
+    """Evaluate a finished run between chance and oracle, on any split or another archive.
+
+    Example: python -m maclcore evaluate RUN_ID --split validation
+
+    Args:
+        run: a run's id, as `train` prints it.
+        archive: evaluate on this archive; default: the one it was trained on.
+        split: which part; each image once as query, the others as gallery.
+        data: the folder that holds the archives; default: MACL_DATA.
+    """
+    import numpy as np
+
+    from maclcore import reference
+    from maclcore.data import load_archive
+    from maclcore.metrics import evaluate as measure
+    from maclcore.retrieval import embed
+    from maclcore.store import Run
+    from maclcore.train import load_model
+
+    found = Run.find(run)
+    config = found.config
+    source = load_archive(archive or config.archive, image_size=config.image_size, root=data)
+    parts = source.split(config.split_seed)._asdict()
+    index = np.arange(len(source.images)) if split == "all" else parts[split]
+    z, h = embed(load_model(found), source.images, index)
+    y = source.labels[index]
+    print(f"{source.title}, {split}: {len(index)} queries, each against the others")
+    _print_metrics(
+        {
+            "chance": reference.chance(y).summary(),
+            config.loss: measure(z, y).summary(),
+            "  backbone": measure(h, y).summary(),
+            "oracle": reference.oracle(y).summary(),
+        }
+    )
+
+
+def sweep(
+    experiment: Positional[str] = "main_tables",
+    *,
+    profile: Profile = "smoke",
+    archive: str = "synthetic",
+    seeds: tuple[int, ...] = (0,),
+    weights: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Run what the store lacks of an experiment: a table or figure of the paper.
+
+    Example: python -m maclcore sweep main_tables --profile quick --archive dlrsd --seeds 0 1 2
+
+    Args:
+        experiment: main_tables, alpha_beta, temperature or learning_rate.
+        profile: smoke, quick or paper.
+        archive: as for `train`.
+        seeds: each with its own split.
+        weights: overrides the profile's initial weights.
+        dry_run: list the runs and stop.
+    """
+    from maclcore.experiments import EXPERIMENTS
+    from maclcore.store import Run
+    from maclcore.sweep import sweep as run_sweep
+
+    if experiment not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {experiment!r}{nearest(experiment, EXPERIMENTS)}")
+    overrides = {} if weights is None else {"weights": weights}
+    configs = EXPERIMENTS[experiment](profile, archive, seeds, **overrides)
+    if dry_run:
+        for config in configs:
+            done = Run(runs_root() / config.run_id).finished
+            print("stored " if done else "to run ", config.run_id, dict(config.loss_params))
+        return
+    rows = run_sweep(configs)
+    print(rows[["loss", "loss_params", "seed", "mAP(sim)@5000", "mAP@0.8", "nDCG@100"]].to_string())
+
+
+def notebooks(
+    *,
+    profile: Profile = "smoke",
+    archive: str = "synthetic",
+    weights: str | None = None,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Run the numbered notebooks in order through papermill; stop at the first failure.
+
+    Executed copies land in results/executed/, figures in figures/.
+    Example: python -m maclcore notebooks --profile quick --archive dlrsd
+
+    Args:
+        profile: smoke, quick or paper.
+        archive: as for `train`.
+        weights: initial weights; default: the profile's.
+        only: numbers of the notebooks to run, such as 05 06.
+    """
+    import papermill
+
+    target = results_root() / "executed"
+    target.mkdir(parents=True, exist_ok=True)
+    parameters = {"profile": profile, "archive": archive}
+    if weights is not None:
+        parameters["weights"] = weights
+    files = [
+        file
+        for file in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+        if not only or file.name[:2] in only
+    ]
+    if not files:
+        raise ValueError(f"no notebook {' '.join(only)} in {ROOT / 'notebooks'}")
+    for file in files:
+        start = time.perf_counter()
+        papermill.execute_notebook(
+            file, target / file.name, parameters, cwd=file.parent, progress_bar=False
+        )
+        print(f"{file.name:32} {time.perf_counter() - start:6.1f} s", flush=True)
+    print(f"executed notebooks: {target}\ntables and runs:    {results_root()}")
+    print(f"figures:            {figures_root()}")
+
+
+def search(
+    run: Positional[str],
+    images: Positional[tuple[Path, ...]],
+    *,
+    k: int = 5,
+    data: Path | None = None,
+) -> None:
+    """Search the archive of a finished run by example.
+
+    Example: python -m maclcore search RUN_ID my_photo.jpg --k 10
+
+    Args:
+        run: a run's id, as `train` prints it.
+        images: image files to search with.
+        k: how many results for each.
+        data: the folder that holds the archives; default: MACL_DATA.
+    """
+    import numpy as np
+
+    from maclcore.data import load_archive
+    from maclcore.data.cache import decode
+    from maclcore.retrieval import embed
+    from maclcore.retrieval import search as nearest_images
+    from maclcore.store import Run
+    from maclcore.train import load_model
+
+    found = Run.find(run)
+    size = found.config.image_size
+    archive = load_archive(found.config.archive, image_size=size, root=data)
+    model = load_model(found)
+    queries, _ = embed(model, np.stack([decode(file, size) for file in images]))
+    gallery, _ = embed(model, archive.images)
+    order, cosine = nearest_images(queries, gallery, k)
+    for file, row, values in zip(images, order.tolist(), cosine.tolist(), strict=True):
+        print(file)
+        for i, value in zip(row, values, strict=True):
+            labels = [n for n, on in zip(archive.label_names, archive.labels[i], strict=True) if on]
+            print(f"  {value:.3f}  {archive.names[i]:20} {', '.join(labels)}")
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "data": data,
+    "train": train,
+    "evaluate": evaluate,
+    "sweep": sweep,
+    "notebooks": notebooks,
+    "search": search,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {**VERBS, "train": _train_with_profile(arguments)},
+            prog="python -m maclcore",
+            description=__doc__,
+            args=arguments,
+        )
+    except (ValueError, TypeError, LookupError, OSError, FloatingPointError) as error:
+        if os.environ.get("MACL_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train_with_profile(arguments: list[str]) -> Callable[..., None]:
+    """`train` whose defaults are those of the profile that the command line names."""
+    profile = "smoke"
+    for word, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--profile" and value in PROFILES:
+            profile = value
+        elif word.startswith("--profile="):
+            profile = word.split("=", 1)[1]
+    default = Config.from_profile(profile)
+
+    def train_verb(
+        config: Annotated[Config, tyro.conf.arg(name="")] = default,
+        *,
+        data: Path | None = None,
+        device: str | None = None,
+        quiet: bool = False,
+    ) -> None:
+        if data is not None:
+            os.environ["MACL_DATA"] = str(data)
+        train(config, device=device, quiet=quiet)
+
+    train_verb.__doc__ = train.__doc__
+    return train_verb
+
+
+def _print_metrics(rows: dict[str, dict[str, float]]) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({name: row for name, row in rows.items() if row}).T * 100
+    print(table.to_string(float_format=lambda value: f"{value:.2f}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

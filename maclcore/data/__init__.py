@@ -1,0 +1,22 @@
+"""From files on disk to `(N, 3, S, S)` uint8 images and `(N, L)` bool labels."""
+
+from maclcore.data.archives import (
+    ARCHIVES,
+    Archive,
+    ArchiveError,
+    ArchiveWarning,
+    describe,
+    load_archive,
+)
+from maclcore.data.split import Split, make_split
+
+__all__ = [
+    "ARCHIVES",
+    "Archive",
+    "ArchiveError",
+    "ArchiveWarning",
+    "Split",
+    "describe",
+    "load_archive",
+    "make_split",
+]

@@ -1,0 +1,154 @@
+"""The paper's tables and figures as lists of configurations, each with its lab note.
+
+An experiment is a function (profile, archive, seeds, **overrides) -> list[Config]; its docstring
+is the note: source, what it answers, cost. `EXPERIMENTS` names them. Costs are per run on two
+cores with matrix units: some 6 s (smoke), 100 s (quick, the 1,475 training images of DLRSD).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from maclcore import paths
+from maclcore.config import Config
+from maclcore.losses import LOSSES
+from maclcore.metrics import METRICS
+from maclcore.train import REFERENCES
+
+#: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
+#: ours reach below zero, because the sign of α is a finding in itself.
+AXES: dict[str, dict[str, tuple[float, ...]]] = {
+    "smoke": {
+        "alpha": (-0.5, 0.5, 1.5),
+        "beta": (0.0, 0.1, 1.0),
+        "temperature": (0.1, 0.3, 1.0),
+        "lr": (0.01, 0.001),
+    },
+    "quick": {
+        "alpha": (-0.5, 0.5, 1.5),
+        "beta": (0.0, 0.1, 1.0),
+        "temperature": (0.1, 0.3, 1.0),
+        "lr": (0.1, 0.01, 0.001),
+    },
+    "paper": {
+        "alpha": (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5),
+        "beta": (0.0, 0.1, 0.5, 1.0, 1.5, 2.0),
+        "temperature": (0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
+        "lr": (0.1, 0.01, 0.001),
+    },
+}
+#: ablations rank settings of one loss, so at the smoke profile they may be shorter still
+SHORT = {"smoke": {"epochs": 2}, "quick": {}, "paper": {}}
+
+
+def main_tables(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Tables 4–6 and Figure 8: every loss at its defaults, between chance, frozen and oracle.
+
+    Each seed also has its own split, so that the spread covers both. 11 runs a seed, of which
+    two train nothing.
+    """
+    methods = ("chance", "frozen", *LOSSES, "oracle")
+    return [
+        Config.from_profile(
+            profile, archive=archive, loss=method, seed=seed, split_seed=seed, **overrides
+        )
+        for seed in seeds
+        for method in methods
+    ]
+
+
+def alpha_beta(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Figure 9: MACL over α × β, (a) with T alone (w = 1) and (b) with w and T.
+
+    The curves (c) and (d) are the lines β = 0 and α = 0 through the same grid where it has them.
+    2 × |α| × |β| runs a seed.
+    """
+    axes = AXES[profile]
+    return [
+        _macl(profile, archive, seed, overrides, alpha=alpha, beta=beta, reweight=reweight)
+        for seed in seeds
+        for reweight in (False, True)
+        for alpha in axes["alpha"]
+        for beta in axes["beta"]
+    ]
+
+
+def temperature(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Figure 10: MACL and MulSupCon over τ.
+
+    τ multiplies MACL's T, so τ = 1 is the loss as printed, and τ = 0.3 the reading under which
+    the figure's MACL curve need not be flat.
+    """
+    return [
+        _ablation(profile, archive, seed, loss, overrides, loss_params={"temperature": tau})
+        for seed in seeds
+        for loss in ("mulsupcon", "macl")
+        for tau in AXES[profile]["temperature"]
+    ]
+
+
+def learning_rate(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Figure 11: MACL and Wg-MACL at the paper's learning rates."""
+    return [
+        _ablation(profile, archive, seed, loss, overrides, lr=lr)
+        for seed in seeds
+        for loss in ("macl", "wg_macl")
+        for lr in AXES[profile]["lr"]
+    ]
+
+
+EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
+    "main_tables": main_tables,
+    "alpha_beta": alpha_beta,
+    "temperature": temperature,
+    "learning_rate": learning_rate,
+}
+
+
+def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
+    where a method has several seeds."""
+    grouped = runs.groupby("loss", sort=False)[list(METRICS)]
+    mean, deviation, count = grouped.mean() * 100, grouped.std() * 100, grouped.size()
+    cells = mean.map(lambda value: f"{value:.{digits}f}")
+    spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
+    cells = cells.where(count.to_numpy()[:, None] < 2, cells + spread)
+    order = [m for m in ("chance", "frozen", *LOSSES, "oracle") if m in cells.index]
+    return cells.loc[order].rename(index=method_label).rename_axis("method")
+
+
+def paper_table(archive: str) -> pd.DataFrame | None:
+    """The published Table 4, 5 or 6 in percent, or None for an archive that the paper lacks."""
+    number = {"dlrsd": 4, "ml_aid": 5, "whdld": 6}.get(archive)
+    if number is None:
+        return None
+    return pd.read_csv(paths.paper_root() / f"table{number}.csv", index_col="method")
+
+
+def method_label(method: str) -> str:
+    """The name of a loss or a reference row as tables and legends show it."""
+    return LOSSES[method].label if method in LOSSES else method.capitalize()
+
+
+def _ablation(
+    profile: str, archive: str, seed: int, loss: str, overrides: dict[str, Any], **point: Any
+) -> Config:
+    values = {**SHORT[profile], **point, **overrides}
+    return Config.from_profile(
+        profile, archive=archive, loss=loss, seed=seed, split_seed=seed, **values
+    )
+
+
+def _macl(
+    profile: str, archive: str, seed: int, overrides: dict[str, Any], **loss_params: Any
+) -> Config:
+    return _ablation(profile, archive, seed, "macl", overrides, loss_params=loss_params)

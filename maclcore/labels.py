@@ -1,0 +1,211 @@
+"""Everything that is a function of labels alone.
+
+A label table `y` is multi-hot, (N, L): one row an image, one column a label, 1 where the image
+carries the label. The row read as a set is the image's label set.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = np.ndarray | Tensor
+
+#: up to this many labels, the support of every possible set is tabulated (2^20 counts: 8 MB)
+TABLE_LABELS = 20
+_CHUNK = 1 << 16  # rows at a time, so that no step needs a second copy of a large table
+_MEMO = 1 << 20  # supports remembered, about 150 MB at most
+
+
+def as_labels(y: Array, name: str = "y") -> Array:
+    """A multi-hot (N, L) table as bool, tensor for a tensor and ndarray for anything else.
+
+    Raises TypeError for values that are not numbers, ValueError for a shape other than (N, L >= 1)
+    and for the first value that is neither 0 nor 1; both call the table `name`.
+    """
+    y = y if isinstance(y, Tensor) else np.asarray(y)
+    if y.ndim != 2 or not y.shape[1]:
+        raise ValueError(
+            f"{name} must be a multi-hot table (N, L), one row an image and one column a label; "
+            f"got shape {tuple(y.shape)}"
+        )
+    if y.dtype in (torch.bool, bool):
+        return y
+    if y.dtype.is_complex if isinstance(y, Tensor) else y.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must hold bool or 0/1 values, got dtype {y.dtype}")
+    one = y == 1
+    wrong = ~(one | (y == 0))
+    if wrong.any():
+        row, column = (
+            int(i) for i in (wrong.nonzero()[0] if isinstance(y, Tensor) else np.argwhere(wrong)[0])
+        )
+        raise ValueError(
+            f"{name}[{row}, {column}] is {y[row, column].item()}: a label is 0 or 1 "
+            f"(row {row}, column {column}; {int(wrong.sum())} such values)"
+        )
+    return one
+
+
+def jaccard(a: Array, b: Array | None = None) -> Array:
+    """Jaccard index |a_i ∩ b_j| / |a_i ∪ b_j| of all pairs of rows, (N, L), (M, L) -> (N, M).
+
+    `b` defaults to `a`. In [0, 1]; two empty sets share nothing: 0.
+    """
+    a = as_labels(a, "a")
+    b = a if b is None else as_labels(b, "b")
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a has {a.shape[1]} labels, b has {b.shape[1]}")
+    a, b = (v.to(torch.get_default_dtype()) if isinstance(v, Tensor) else v * 1.0 for v in (a, b))
+    shared = a @ b.T
+    union = a.sum(1)[:, None] + b.sum(1) - shared
+    return shared / union.clip(1)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelStatistics:
+    """What a table of training labels says about its labels; build it with `from_labels`.
+
+    `distinct label sets` are the different rows of the table, the most frequent first.
+    """
+
+    n: int  #: images
+    label_names: tuple[str, ...]
+    cooccurrence: np.ndarray  #: (L, L) images that carry both labels; the diagonal is `counts`
+    sets: np.ndarray  #: (S, L) bool, distinct label sets
+    set_counts: np.ndarray  #: (S,) images with exactly that set
+    _tensors: dict[tuple, Tensor] = field(default_factory=dict, repr=False)
+    _memo: dict[bytes, int] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_labels(cls, y: Array, label_names=None) -> "LabelStatistics":
+        """Statistics of a (N, L) table; a million rows of 100 labels take seconds, never N x N.
+
+        A label that no image carries is allowed, and listed by `absent`. Raises what `as_labels`
+        raises, and ValueError for an empty table or names that do not fit.
+        """
+        y = as_labels(y)
+        y = y.cpu().numpy() if isinstance(y, Tensor) else y
+        n, width = y.shape
+        if n == 0:
+            raise ValueError("y has no rows: statistics need at least one training image")
+        names = tuple(map(str, range(width) if label_names is None else label_names))
+        if len(names) != width or len(set(names)) != width:
+            raise ValueError(f"{width} labels need {width} different names, got {names}")
+        first, _, counts = _distinct(_pack(y))
+        order = np.argsort(-counts, kind="stable")
+        sets, counts = y[first[order]], counts[order]
+        cooccurrence = np.zeros((width, width))
+        for i in range(0, len(sets), _CHUNK):
+            rows = sets[i : i + _CHUNK].astype(float)
+            cooccurrence += (rows * counts[i : i + _CHUNK, None]).T @ rows
+        return cls(n, names, cooccurrence.astype(np.int64), sets, counts)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(L,) images that carry each label."""
+        return self.cooccurrence.diagonal().copy()
+
+    @property
+    def cardinality(self) -> float:
+        """Mean number of labels an image carries."""
+        return float(self.counts.sum() / self.n)
+
+    @property
+    def density(self) -> float:
+        """Cardinality divided by the number of labels, in [0, 1]."""
+        return self.cardinality / len(self.counts)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Names of the labels that no image carries."""
+        return tuple(n for n, c in zip(self.label_names, self.counts, strict=True) if c == 0)
+
+    @property
+    def imbalance(self) -> np.ndarray:
+        """(L,) count of the commonest label / count of the label (IRLbl); inf where absent."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.counts > 0, self.counts.max() / self.counts, np.inf)
+
+    @property
+    def mean_imbalance(self) -> float:
+        """MeanIR: the mean of `imbalance` over the labels present; NaN where there is none."""
+        present = self.imbalance[self.counts > 0]
+        return float(present.mean()) if len(present) else float("nan")
+
+    def support(self, sets: Array) -> np.ndarray:
+        """Number of training images that contain each set, (M, L) -> (M,); n for the empty set."""
+        sets = as_labels(sets, "sets")
+        return self._support(self._packed(sets))
+
+    def shared_support(self, a: Array, b: Array) -> np.ndarray:
+        """Number of training images that contain a_i ∩ b_j, (N, L), (M, L) -> (N, M)."""
+        a, b = self._packed(as_labels(a, "a")), self._packed(as_labels(b, "b"))
+        shared = (a[:, None] & b).reshape(-1, a.shape[1])
+        return self._support(shared).reshape(len(a), len(b))
+
+    @cached_property
+    def support_table(self) -> np.ndarray | None:
+        """(2^L,) support of every set, keyed by Σ_l 2^l y_l; None above TABLE_LABELS labels."""
+        width = self.sets.shape[1]
+        if width > TABLE_LABELS:
+            return None
+        table = np.zeros(1 << width, dtype=np.int64)
+        table[_pack(self.sets)[:, 0]] = self.set_counts
+        for label in range(width):  # sums over supersets, one label at a time
+            halves = table.reshape(-1, 2, 1 << label)
+            halves[:, 0] += halves[:, 1]
+        return table
+
+    def tensor(self, name: str, like: Tensor) -> Tensor:
+        """One of these arrays as a tensor of the type and on the device of `like`, kept for reuse."""
+        key = (name, like.dtype, like.device)
+        if key not in self._tensors:
+            self._tensors[key] = torch.from_numpy(getattr(self, name)).to(like)
+        return self._tensors[key]
+
+    def _packed(self, sets: Array) -> np.ndarray:
+        if sets.shape[1] != self.sets.shape[1]:
+            raise ValueError(f"sets of {sets.shape[1]} labels, statistics of {self.sets.shape[1]}")
+        return _pack(sets.cpu().numpy() if isinstance(sets, Tensor) else sets)
+
+    @cached_property
+    def _words(self) -> np.ndarray:
+        return np.ascontiguousarray(_pack(self.sets).T)
+
+    def _support(self, words: np.ndarray) -> np.ndarray:
+        first, inverse, _ = _distinct(words)
+        keys = [row.tobytes() for row in words[first]]
+        if len(self._memo) > _MEMO:
+            self._memo.clear()
+        new = [i for i, key in enumerate(keys) if key not in self._memo]
+        step = max(1, (1 << 22) // len(self.sets))
+        for i in range(0, len(new), step):
+            part = new[i : i + step]
+            contains = np.ones((len(part), len(self.sets)), dtype=bool)
+            for word, query in zip(self._words, words[first[part]].T, strict=True):
+                contains &= (word & query[:, None]) == query[:, None]
+            found = contains @ self.set_counts
+            self._memo.update(zip((keys[j] for j in part), found.tolist(), strict=True))
+        return np.array([self._memo[key] for key in keys], dtype=np.int64)[inverse]
+
+
+def _pack(y: np.ndarray) -> np.ndarray:
+    """Rows as bit sets, (N, L) bool -> (N, ⌈L / 64⌉) uint64; label l is bit l."""
+    octets = np.packbits(y, axis=1, bitorder="little")
+    padded = np.zeros((len(y), -(-y.shape[1] // 64) * 8), dtype=np.uint8)
+    padded[:, : octets.shape[1]] = octets
+    return padded.view("<u8")
+
+
+def _distinct(words: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct rows in sorted order: first row of each, group of every row, size of each group."""
+    order = np.lexsort(words.T)
+    ordered = words[order]
+    starts = np.ones(len(words), dtype=bool)
+    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    inverse = np.empty(len(words), dtype=np.int64)
+    inverse[order] = starts.cumsum() - 1
+    first = order[starts]
+    return first, inverse, np.bincount(inverse, minlength=len(first))

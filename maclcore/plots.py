@@ -1,0 +1,372 @@
+"""DataFrame in, Figure out. Nothing here trains, reads the store or chooses a result.
+
+One colour per method for life (the registry's); figures carry their profile in small grey type
+unless it is `paper`, so that a smoke figure cannot pass for a result.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from maclcore import paths
+from maclcore.losses import LOSSES
+from maclcore.metrics import METRICS
+
+GREY = "#7f7f7f"
+#: how the reference rows are drawn: lines that frame an axis, not points on it
+REFERENCE_STYLE = {"chance": ":", "frozen": "-.", "oracle": "--"}
+
+
+def use_style() -> None:
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind")
+    plt.rcParams.update(
+        {
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "savefig.dpi": 150,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.labelsize": 10,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "legend.fontsize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+
+
+def save(fig: Figure, name: str, *, shows: str = "synthetic") -> Path:
+    """Write a figure of record, `figures/<name>.png`.
+
+    A figure that shows images of an archive names it: those of a real archive may not be
+    redistributed and go to `figures/private/`, which git ignores.
+    """
+    folder = paths.figures_root() / ("" if shows == "synthetic" else "private")
+    with paths.atomic_path(folder / f"{name}.png") as temporary:
+        fig.savefig(temporary, format="png")
+    return folder / f"{name}.png"
+
+
+def stamp(fig: Figure, profile: str, archive: str) -> Figure:
+    """Small grey provenance at the lower right, unless the profile is `paper`."""
+    if profile != "paper":
+        fig.supxlabel(f"{profile} · {archive}", fontsize=8, color=GREY, x=0.995, ha="right")
+    return fig
+
+
+def colour(method: str) -> str:
+    return LOSSES[method].colour if method in LOSSES else GREY
+
+
+def label(method: str) -> str:
+    return LOSSES[method].label if method in LOSSES else method.capitalize()
+
+
+def label_counts(table: pd.DataFrame) -> Figure:
+    """Images per label on a logarithmic axis; rows are labels, columns archives or sources."""
+    table = table.sort_values(table.columns[0])
+    fig, ax = plt.subplots(figsize=(7, 0.28 * len(table) + 1))
+    markers = "os^Dv"
+    for i, column in enumerate(table):
+        ax.plot(table[column], table.index, markers[i % 5], label=column, alpha=0.8, ms=6 - i)
+    ax.set(xscale="log", xlabel="images with the label")
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend()
+    return fig
+
+
+def cooccurrence(counts: np.ndarray, names: Sequence[str]) -> Figure:
+    """P(column | row) in percent from a co-occurrence matrix (L, L)."""
+    share = 100 * counts / np.maximum(np.diag(counts), 1)[:, None]
+    fig, ax = plt.subplots(figsize=(0.42 * len(names) + 2, 0.36 * len(names) + 1.5))
+    sns.heatmap(
+        share, ax=ax, xticklabels=names, yticklabels=names, cmap="viridis", vmin=0, vmax=100,
+        annot=True, fmt=".0f", annot_kws={"size": 7}, cbar_kws={"label": "P(column | row) in %"},
+    )  # fmt: skip
+    ax.set(xlabel="label", ylabel="given label")
+    return fig
+
+
+def set_sizes(sizes: Mapping[str, Sequence[int]]) -> Figure:
+    """Share of images by number of labels, one line an archive."""
+    fig, ax = plt.subplots(figsize=(6, 3))
+    for name, values in sizes.items():
+        share = np.bincount(np.asarray(values)) / len(values) * 100
+        ax.plot(np.arange(len(share)), share, "o-", label=name, ms=4)
+    ax.set(xlabel="labels of an image", ylabel="images in %")
+    ax.legend()
+    return fig
+
+
+def set_frequencies(counts: np.ndarray) -> Figure:
+    """Images of each distinct label set (S,), commonest first, on logarithmic axes."""
+    fig, ax = plt.subplots(figsize=(6, 3))
+    ax.plot(np.arange(1, len(counts) + 1), np.sort(counts)[::-1], ".", ms=4)
+    ax.set(xscale="log", yscale="log", xlabel="rank of the label set", ylabel="images with the set")
+    ax.grid(alpha=0.3)
+    return fig
+
+
+def chance_to_oracle(
+    chance: Mapping[str, float], oracle: Mapping[str, float], paper: pd.DataFrame | None = None
+) -> Figure:
+    """The range open to a method on each metric, in [0, 1], and the published rows, in percent."""
+    fig, ax = plt.subplots(figsize=(7, 3.4))
+    for y, metric in enumerate(METRICS):
+        low, high = 100 * chance[metric], 100 * oracle[metric]
+        ax.plot([low, high], [y, y], color="0.85", lw=9, solid_capstyle="butt", zorder=0)
+        ax.annotate(f"{low:.1f}", (low, y), xytext=(-4, 0), textcoords="offset points",
+                    ha="right", va="center", fontsize=8, color=GREY)  # fmt: skip
+        for method in () if paper is None else paper.index:
+            ax.plot(paper.loc[method, metric], y, "|", color=colour(method), ms=13, mew=1.5)
+    ax.set(xlabel="%", xlim=(0, 101), yticks=range(len(METRICS)), yticklabels=METRICS)
+    ax.invert_yaxis()
+    return fig
+
+
+def lines(table: pd.DataFrame, ylabel: str) -> Figure:
+    """The columns of a table over its index; the names of index and columns label the figure."""
+    fig, ax = plt.subplots(figsize=(6, 3.2))
+    for column, shade in zip(table, sns.color_palette("viridis", table.shape[1]), strict=True):
+        ax.plot(table.index, table[column], color=shade, label=column)
+    ax.set(xlabel=table.index.name, ylabel=ylabel)
+    ax.grid(alpha=0.3)
+    ax.legend(title=table.columns.name)
+    return fig
+
+
+def image_grid(
+    images: np.ndarray, titles: Sequence[str], *, columns: int = 6, size: float = 1.6
+) -> Figure:
+    """Images (N, 3, H, W), uint8 or float in [0, 1], each under its title."""
+    rows = -(-len(images) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.45) * rows))
+    for ax in np.ravel(axes):
+        ax.axis("off")
+    for ax, image, title in zip(np.ravel(axes), images, titles, strict=False):
+        ax.imshow(np.moveaxis(np.asarray(image), 0, -1), interpolation="nearest")
+        ax.set_title(title, fontsize=7)
+    return fig
+
+
+def forces(z: np.ndarray, pulls: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
+    """Points z (N, 2) on the unit circle and the way each loss moves them (−gradient, tangent)."""
+    columns = 4
+    rows = -(-len(pulls) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.9 * rows), squeeze=False)
+    circle = np.linspace(0, 2 * np.pi, 200)
+    for ax in axes.flat[len(pulls) :]:
+        ax.axis("off")
+    for ax, (method, pull) in zip(axes.flat, pulls.items(), strict=False):
+        ax.plot(np.cos(circle), np.sin(circle), color="0.85", lw=1)
+        ax.plot(*z.T, "o", color="black", ms=4)
+        scale = 0.6 / max(np.linalg.norm(pull, axis=1).max(), 1e-12)
+        ax.quiver(
+            *z.T, *(pull * scale).T, angles="xy", scale_units="xy", scale=1, width=0.012,
+            color=colour(method),
+        )  # fmt: skip
+        for point, name in zip(z, names, strict=True):
+            ax.annotate(name, point * 1.35, ha="center", va="center", fontsize=8)
+        ax.set(xlim=(-1.8, 1.8), ylim=(-1.6, 1.6), aspect="equal")
+        ax.set_title(label(method))
+        ax.axis("off")
+    return fig
+
+
+def matrices(panels: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
+    """Annotated heat maps of pairwise (N, N) matrices, side by side."""
+    fig, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.1), squeeze=False)
+    for ax, (title, values) in zip(axes.flat, panels.items(), strict=True):
+        sns.heatmap(
+            values, ax=ax, annot=True, fmt=".2f", annot_kws={"size": 8}, cmap="viridis",
+            square=True, cbar=False, xticklabels=names, yticklabels=names,
+        )  # fmt: skip
+        ax.set_title(title)
+        ax.tick_params(axis="y", rotation=0)
+    return fig
+
+
+def training_curves(
+    histories: Mapping[str, pd.DataFrame], columns: Mapping[str, str]
+) -> Figure:
+    """Columns of the histories over epochs, one panel a column, one line a method."""
+    fig, axes = plt.subplots(1, len(columns), figsize=(3.4 * len(columns), 3), squeeze=False)
+    for ax, (column, title) in zip(axes.flat, columns.items(), strict=True):
+        for method, history in histories.items():
+            ax.plot(history["epoch"], history[column], color=colour(method), label=label(method))
+        ax.set(xlabel="epoch", ylabel=title)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    handles, names = ax.get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside right center")
+    return fig
+
+
+def metric_panels(runs: pd.DataFrame) -> Figure:
+    """The seven metrics of rows of `collect()`: a point a run, framed by the reference rows."""
+    methods = [m for m in LOSSES if m in set(runs["loss"])]
+    fig, axes = plt.subplots(
+        1, len(METRICS), figsize=(1.9 * len(METRICS), 0.32 * len(methods) + 1.6), sharey=True
+    )
+    for ax, metric in zip(axes, METRICS, strict=True):
+        for reference, line in REFERENCE_STYLE.items():
+            for value in runs.loc[runs["loss"] == reference, metric]:
+                ax.axvline(100 * value, color=GREY, ls=line, lw=1)
+        for y, method in enumerate(methods):
+            values = 100 * runs.loc[runs["loss"] == method, metric]
+            ax.plot(values, [y] * len(values), "o", color=colour(method), ms=5, alpha=0.8)
+            ax.plot(values.mean(), y, "|", color=colour(method), ms=14)
+        ax.set(title=metric, xlabel="%")
+        ax.set_yticks(range(len(methods)), [label(m) for m in methods])
+        ax.grid(axis="y", alpha=0.3)
+    axes[0].invert_yaxis()
+    lines = [plt.Line2D([], [], color=GREY, ls=ls) for ls in REFERENCE_STYLE.values()]
+    fig.legend(lines, list(REFERENCE_STYLE), loc="outside upper center", ncols=3)
+    return fig
+
+
+def ablation(
+    runs: pd.DataFrame,
+    x: str,
+    metrics: Sequence[str],
+    *,
+    by: str = "loss",
+    references: pd.DataFrame | None = None,
+    log: bool = False,
+) -> Figure:
+    """Metrics in percent over the column `x`; one line a value of `by`, mean over the rest."""
+    fig, axes = plt.subplots(1, len(metrics), figsize=(3.3 * len(metrics), 3.1), squeeze=False)
+    palette = sns.color_palette("colorblind")
+    for ax, metric in zip(axes.flat, metrics, strict=True):
+        for i, (value, part) in enumerate(runs.groupby(by, sort=False)):
+            mean = 100 * part.groupby(x)[metric].mean()
+            shade = colour(value) if value in LOSSES else palette[i]
+            name = label(value) if value in LOSSES else f"{by.removeprefix('param: ')} = {value}"
+            ax.plot(mean.index, mean, "o-", color=shade, label=name, ms=4)
+        for reference, line in REFERENCE_STYLE.items():
+            if references is not None and reference in set(references["loss"]):
+                value = references.loc[references["loss"] == reference, metric].mean()
+                ax.axhline(100 * value, color=GREY, ls=line, lw=1, label=reference)
+        ax.set(xlabel=x.removeprefix("param: "), ylabel=f"{metric} in %")
+        if log:
+            ax.set_xscale("log")
+    handles, names = ax.get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside right center")
+    return fig
+
+
+def surfaces(grids: Mapping[str, pd.DataFrame], metric: str, chance: float | None = None) -> Figure:
+    """3-D surfaces of a metric in percent over α (rows) × β (columns), on one z-range."""
+    low, high = _range(grids, chance)
+    fig = plt.figure(figsize=(5.2 * len(grids), 4.2))
+    for i, (title, grid) in enumerate(grids.items()):
+        ax = fig.add_subplot(1, len(grids), i + 1, projection="3d")
+        beta, alpha = np.meshgrid(grid.columns, grid.index)
+        ax.plot_surface(alpha, beta, grid, cmap="viridis", vmin=low, vmax=high, edgecolor="0.4", lw=0.4)
+        if chance is not None:
+            ax.plot_surface(alpha, beta, np.full(grid.shape, chance), color=GREY, alpha=0.25)
+        ax.set(xlabel=r"$\alpha$", ylabel=r"$\beta$", zlabel=f"{metric} in %", zlim=(low, high))
+        ax.set_title(title)
+        ax.view_init(elev=24, azim=-130)
+        ax.set_box_aspect(None, zoom=0.85)  # else the z label is cut off
+    return fig
+
+
+def surfaces_interactive(grids: Mapping[str, pd.DataFrame], metric: str) -> go.Figure:
+    """The same surfaces for plotly, with values on hover."""
+    low, high = _range(grids, None)
+    fig = go.Figure().set_subplots(
+        1, len(grids), specs=[[{"type": "surface"}] * len(grids)], subplot_titles=list(grids)
+    )
+    scene = {
+        "xaxis_title": "β", "yaxis_title": "α", "zaxis_title": f"{metric} %",
+        "zaxis_range": [low, high],
+    }  # fmt: skip
+    for i, grid in enumerate(grids.values()):
+        fig.add_surface(
+            x=[float(v) for v in grid.columns],
+            y=[float(v) for v in grid.index],
+            z=grid.round(2).to_numpy().tolist(),
+            cmin=low, cmax=high, colorscale="Viridis", showscale=i == 0, row=1, col=i + 1,
+            hovertemplate="α %{y}<br>β %{x}<br>%{z:.2f} %<extra></extra>",
+        )  # fmt: skip
+    fig.update_scenes(scene)
+    fig.update_layout(width=500 * len(grids), height=430, margin={"l": 0, "r": 0, "t": 30, "b": 0})
+    return fig
+
+
+def heatmaps(grids: Mapping[str, pd.DataFrame], metric: str) -> Figure:
+    """The numbers of the surfaces, which depth hides; one colour range."""
+    low, high = _range(grids, None)
+    fig, axes = plt.subplots(1, len(grids), figsize=(4.4 * len(grids), 3.2), squeeze=False)
+    for ax, (title, grid) in zip(axes.flat, grids.items(), strict=True):
+        sns.heatmap(
+            grid, ax=ax, annot=True, fmt=".1f", cmap="viridis", vmin=low, vmax=high,
+            cbar_kws={"label": f"{metric} in %"},
+        )  # fmt: skip
+        ax.set(title=title, xlabel=r"$\beta$", ylabel=r"$\alpha$")
+        ax.tick_params(axis="y", rotation=0)
+    return fig
+
+
+def gallery(
+    queries: Sequence[int],
+    ranked: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    labels: np.ndarray,
+    label_names: Sequence[str],
+) -> Figure:
+    """Queries and their ranked results, a row a query and method.
+
+    queries: indices into images (N, 3, H, W) and labels (N, L); ranked: for each method the
+    indices (len(queries), K). Under each result: ✓ shared labels, − the query's labels that it
+    lacks, + labels that the query lacks; its frame is green from Jaccard 0.8, blue from 0.4.
+    """
+    k = next(iter(ranked.values())).shape[1]
+    rows = [(q, i, method) for i, q in enumerate(queries) for method in ranked]
+    fig, axes = plt.subplots(
+        len(rows), k + 1, figsize=(1.55 * (k + 1), 2.15 * len(rows)), squeeze=False
+    )
+    for row, (query, i, method) in zip(axes, rows, strict=True):
+        wanted = labels[query]
+        _show(row[0], images[query], "\n".join(_names(wanted, label_names)), "black")
+        row[0].set_ylabel(label(method), fontsize=9)
+        if i == 0 or len(ranked) > 1:
+            row[0].set_title("query", fontsize=8)
+        for rank, (ax, found) in enumerate(zip(row[1:], ranked[method][i], strict=True), 1):
+            has = labels[found]
+            jaccard = (wanted & has).sum() / (wanted | has).sum()
+            marks = [
+                *(f"✓ {n}" for n in _names(wanted & has, label_names)),
+                *(f"− {n}" for n in _names(wanted & ~has, label_names)),
+                *(f"+ {n}" for n in _names(has & ~wanted, label_names)),
+            ]
+            frame = "#117733" if jaccard >= 0.8 else "#0072b2" if jaccard >= 0.4 else "#cc3311"
+            _show(ax, images[found], "\n".join(marks), frame)
+            ax.set_title(f"{rank} · J {jaccard:.2f}", fontsize=8)
+    return fig
+
+
+def _show(ax: plt.Axes, image: np.ndarray, text: str, frame: str) -> None:
+    ax.imshow(np.moveaxis(np.asarray(image), 0, -1))
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(text, fontsize=6.5, loc="left", linespacing=1.05)
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=frame, linewidth=2.5)
+
+
+def _names(on: np.ndarray, names: Sequence[str]) -> list[str]:
+    return [name for name, flag in zip(names, on, strict=True) if flag]
+
+
+def _range(grids: Mapping[str, pd.DataFrame], chance: float | None) -> tuple[float, float]:
+    values = np.concatenate([grid.to_numpy().ravel() for grid in grids.values()])
+    low = values.min() if chance is None else min(values.min(), chance)
+    pad = max(0.05 * (values.max() - low), 0.1)
+    return float(low - pad), float(values.max() + pad)

@@ -1,0 +1,142 @@
+"""What no method can score below, or above: the chance and oracle rows of every results table.
+
+Both need labels alone. (The third reference row, frozen features, is `evaluate` on the features
+of an untrained network.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import hypergeom
+from torch import Tensor
+
+from maclcore.metrics import (
+    CHUNK,
+    MAP_THRESHOLDS,
+    METRICS,
+    TOP,
+    Evaluation,
+    Overlap,
+    Readings,
+    Relevance,
+    discounts,
+    evaluate_rows,
+    ideal_dcg,
+)
+
+
+def oracle(y_query, y_gallery=None, *, by="jaccard", chunk=CHUNK, device="cpu", **readings):
+    """Evaluation of ranking by the labels themselves: by Jaccard index, or "shared" label count.
+
+    Shapes, leave-one-out, `readings` and errors as in `evaluate`; ties keep the gallery's order.
+    "jaccard" is the best possible order for every column but nDCG(sim), "shared" for both (sim).
+    """
+    if by not in ("jaccard", "shared"):
+        raise ValueError(f"by is jaccard or shared, not {by!r}")
+    overlap = Overlap(y_query, y_gallery, device)
+
+    def score(rows: slice) -> Tensor:
+        return getattr(overlap.relevance(rows), by)[:, overlap.set_of]
+
+    return evaluate_rows(score, overlap, Readings(**readings), chunk)
+
+
+@dataclass(frozen=True)
+class Chance(Evaluation):
+    """Expectations: `per_query`, over random orders (given a hit, for queries that may be left
+    out); `without_hit`, the expected number; `standard_error` of the summary, 0 where exact."""
+
+    expected: dict[str, float]
+    standard_error: dict[str, float]
+
+    def summary(self) -> dict[str, float]:
+        return self.expected
+
+
+def chance(
+    y_query, y_gallery=None, *, seed=0, tolerance=5e-4, chunk=CHUNK, device="cpu", **readings
+) -> Chance:
+    """Expectation of every metric when the gallery is ranked at random.
+
+    Exact, with two exceptions, which are means over random rankings (from `seed`), as many as
+    bring the standard error down to `tolerance`: nDCG with ideal="list", and what without_hit=
+    "omit" leaves out by luck (wAP, and AP of normaliser="hits" in a list that is cut). Shapes,
+    leave-one-out, `readings` and errors as in `evaluate`.
+    """
+    overlap, reading = Overlap(y_query, y_gallery, device), Readings(**readings)
+    starts = range(0, overlap.shape[0], chunk)
+    parts = [_expectation(overlap.relevance(slice(i, i + chunk)), reading) for i in starts]
+    values, none = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
+    values = values.fillna(0.0) if reading.without_hit == "zero" else values.mask(none == 1)
+    expected, error = values.mean(), pd.Series(0.0, index=METRICS)
+    drawn = _not_exact(overlap.items, reading)
+    if drawn:
+        generator = torch.Generator().manual_seed(seed)
+        size = overlap.shape[1]
+
+        def score(rows: slice) -> Tensor:
+            return torch.rand(rows.stop - rows.start, size, generator=generator).to(device)
+
+        draws = []
+        while len(draws) < 16 or (error > tolerance).any():
+            draws.append(evaluate_rows(score, overlap, reading, chunk).per_query[drawn])
+            means = pd.DataFrame([draw.mean() for draw in draws])
+            error[drawn] = means.sem()
+        values[drawn], expected[drawn] = pd.concat(draws).groupby(level=0).mean(), means.mean()
+    return Chance(values, none.sum().to_dict(), expected.to_dict(), error.to_dict())
+
+
+def _not_exact(items: int, reading: Readings) -> list[str]:
+    omit, names = reading.without_hit == "omit", []
+    if omit and reading.normaliser == "hits":
+        names += [m for m in MAP_THRESHOLDS if (reading.cutoff(m) or items) < items]
+    if reading.ideal == "list" and TOP < items:
+        names += ["nDCG(sim)@100", "nDCG@100"]
+    return names + ["wAP@100"] * (omit and TOP < items)
+
+
+def _expectation(relevance: Relevance, reading: Readings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Expected value of each query, 0 for a list without a hit, and the probability of that."""
+    items = int(relevance.available[0].sum())
+    top, values, none = min(TOP, items), {}, {}
+
+    def total(table: Tensor) -> np.ndarray:
+        return (table * relevance.available).sum(dim=1).cpu().numpy()
+
+    for name, threshold in MAP_THRESHOLDS.items():
+        hits, k = total(relevance.at_least(threshold)), min(reading.cutoff(name) or items, items)
+        values[name], none[name] = _expected_ap(hits, items, k, reading.normaliser)
+    for name, gain in relevance.gains().items():
+        best = ideal_dcg(gain, relevance.available, top).cpu().numpy()
+        # each rank of a random list holds the gallery's mean gain
+        mean = total(gain) / items * float(discounts(top).sum())
+        values[name] = mean / np.where(best > 0, best, 1)
+        k = items if reading.ideal == "gallery" else top
+        none[name] = hypergeom.pmf(0, items, total(gain > 0), k)
+    phi = relevance.at_least(reading.wap_threshold)
+    hits = total(phi)
+    ap, none["wAP@100"] = _expected_ap(hits, items, top, "hits")
+    # whatever their ranks, the hits of a random list have the mean J of all hits
+    values["wAP@100"] = ap * total(phi * relevance.jaccard) / hits.clip(1)
+    order = list(METRICS)
+    return pd.DataFrame(values)[order], pd.DataFrame(none)[order].astype(float)
+
+
+def _expected_ap(hits: np.ndarray, items: int, k: int, normaliser: str):
+    """E[AP@k] (Q,) of a random order of `items` with `hits (Q,)` relevant; P(none in the list).
+
+    Let n of the k ranks be hits, every n of them alike. Rank i is one with probability n/k, and
+    has one at each of the i - 1 before it with (n - 1)/(k - 1), so that with H = 1 + ... + 1/k
+    sum_i E[hit_i precision_i] = n (H/k + (n - 1) b),  b = (k - H) / (k (k - 1)).
+    AP divides by n, or by min(hits, k); n is hypergeometric, with mean k hits / items.
+    """
+    harmonic = (1 / np.arange(1, k + 1)).sum()
+    first, b = harmonic / k, (k - harmonic) / (k * max(k - 1, 1))
+    mean = k * hits / items
+    if normaliser == "min":
+        pairs = mean * (k - 1) * (hits - 1) / max(items - 1, 1)  # E[n (n - 1)]
+        return (mean * first + pairs * b) / np.fmin(hits, k).clip(1), hits == 0
+    none = hypergeom.pmf(0, items, hits, k)
+    return (1 - none) * (first - b) + mean * b, none

@@ -1,0 +1,187 @@
+"""One folder a run under `results/runs/`, written atomically; `collect()` reads them all.
+
+    config.json        what was asked for, written first
+    checkpoint.safetensors   the state after the last whole epoch; removed when the run is done
+    history.csv        one row an epoch
+    per_query.parquet  the seven metrics of every test query, float32
+    weights.safetensors, embeddings.safetensors   not tracked by git
+    result.json        metrics and provenance, written last: a run that has it is finished
+"""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torchvision
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from maclcore import paths
+from maclcore.config import Config, nearest
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read lazily."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls, run_id: str) -> "Run":
+        """The finished or unfinished run of that id; ValueError names the nearest one."""
+        folder = paths.runs_root() / run_id
+        if not (folder / "config.json").is_file():
+            known = [path.name for path in sorted(paths.runs_root().glob("*"))]
+            raise ValueError(
+                f"no run {run_id!r} in {paths.runs_root()}"
+                + (nearest(run_id, known) if known else ", which is empty")
+            )
+        return cls(folder)
+
+    @property
+    def run_id(self) -> str:
+        return self.folder.name
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / RESULT).is_file()
+
+    @cached_property
+    def config(self) -> Config:
+        return Config.from_dict(_read_json(self.folder / "config.json"))
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        if not self.finished:
+            raise ValueError(f"run {self.run_id} is not finished; train(config) completes it")
+        return _read_json(self.folder / RESULT)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The seven metrics on the test split, in [0, 1], from the projection head's output."""
+        return self.result["metrics"]
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch; empty for reference rows."""
+        file = self.folder / "history.csv"
+        return pd.read_csv(file) if file.is_file() else pd.DataFrame()
+
+    @cached_property
+    def per_query(self) -> pd.DataFrame:
+        """One row a test query, indexed by the image's name."""
+        return pd.read_parquet(self.folder / "per_query.parquet")
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """Embeddings (Q, D) of the test split, in the order of `per_query`."""
+        file = self.folder / "embeddings.safetensors"
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} is not there: embeddings and weights stay on the machine that trained; "
+                f"delete {self.folder / RESULT} and train again"
+            )
+        return load_file(file)["z"]
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    with paths.atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(file: Path, table: pd.DataFrame) -> None:
+    with paths.atomic_path(file) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def write_per_query(file: Path, table: pd.DataFrame) -> None:
+    with paths.atomic_path(file) as temporary:
+        table.astype(np.float32).to_parquet(temporary, compression="zstd")
+
+
+def write_tensors(
+    file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
+    with paths.atomic_path(file) as temporary:
+        save_file(arrays, temporary, metadata=dict(metadata or {}))
+
+
+def collect() -> pd.DataFrame:
+    """One row a finished run, indexed by run_id: configuration, metrics, provenance as columns.
+
+    Metrics have their own names, those of the backbone's features `backbone: <name>`.
+    """
+    rows = {}
+    for file in sorted(paths.runs_root().glob(f"*/{RESULT}")):
+        result = _read_json(file)
+        config = result["config"]
+        rows[file.parent.name] = {
+            **config,
+            "loss_params": json.dumps(config["loss_params"]),
+            **{f"param: {name}": value for name, value in config["loss_params"].items()},
+            **result["metrics"],
+            **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
+            **{f"archive: {name}": v for name, v in result["archive"].items()},
+            **result["environment"],
+            "queries": result["queries"],
+            "protocol": result["protocol"],
+            "seconds": result["seconds"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
+
+
+def environment(device: torch.device, precision: str) -> dict[str, Any]:
+    """Versions and hardware, as every result row carries them."""
+    from maclcore import __version__
+
+    return {
+        "maclcore": __version__,
+        "git": git_revision(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "computed in": precision,
+    }
+
+
+@cache
+def git_revision() -> str:
+    """The commit of the source, with "+" if the package was changed since; "" outside git."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(paths.ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        revision = git("rev-parse", "--short=10", "HEAD")
+        return revision + ("+" if git("status", "--porcelain", "--", "maclcore") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is damaged ({error}); delete its folder and run again") from error

@@ -1,0 +1,112 @@
+"""The rules for notebooks that a machine can keep; CONTRIBUTING.md says them in words."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from maclcore import paths
+
+NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+MAGIC = re.compile(r"^\s*(\w+\s*=\s*)?(!|%%?[a-z]).*$|^.*get_ipython\(.*$", re.MULTILINE)
+MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|work|tmp|Users|mnt)/")
+
+
+def is_literal_assignment(node: ast.stmt) -> bool:
+    try:
+        ast.literal_eval(node.value)
+    except (AttributeError, ValueError):
+        return False
+    return isinstance(node, ast.Assign)
+
+
+def faults(path: Path) -> set[str]:
+    """The rules that the notebook breaks, by name."""
+    cells = nbformat.read(path, as_version=4).cells
+    prose = [cell for cell in cells if cell.cell_type == "markdown"]
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    bodies = [ast.parse(MAGIC.sub("", cell.source)).body for cell in code]
+    outputs = [output for cell in code for output in cell.outputs]
+    parameters = [
+        body
+        for cell, body in zip(code, bodies, strict=True)
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    text = path.read_text(encoding="utf-8").replace("\\n", "\n")  # the escape of JSON
+    rules = {
+        "name": re.fullmatch(r"\d\d_[a-z0-9_]+\.ipynb", path.name),
+        "title": [cell for cell in cells if cell.source.startswith("# ")] == prose[:1] == cells[:1],
+        "parameters": len(parameters) == 1 and all(map(is_literal_assignment, parameters[0])),
+        "counts": [cell.execution_count for cell in code] == list(range(1, len(code) + 1)),
+        "long cell": all(len(cell.source.splitlines()) <= 20 for cell in code),
+        "definition": not any(isinstance(node, DEFINITIONS) for body in bodies for node in body),
+        "magic": not any(MAGIC.search(cell.source) for cell in code),
+        "size": path.stat().st_size < 500_000,
+        "machine path": not MACHINE_PATH.search(text),
+        "stderr": not any(output.get("name") == "stderr" for output in outputs),
+        "error": not any(output.output_type == "error" for output in outputs),
+        "prose": len(prose) >= len(code) > 0,
+    }
+    return {rule for rule, kept in rules.items() if not kept}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path):
+    assert faults(path) == set()
+
+
+def test_notebooks_are_numbered_without_a_gap():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02}" for n in range(len(NOTEBOOKS))]
+    assert len(NOTEBOOKS) >= 9
+
+
+def stderr(cell):
+    cell.outputs = [new_output("stream", name="stderr", text="a warning")]
+
+
+def leak(cell):
+    cell.outputs = [new_output("stream", text="saved\n/home/someone/figure.png")]
+
+
+def fail(cell):
+    cell.outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+
+
+# How to break each rule and no other, given the cells: title, parameters, prose, code.
+SPOIL = {
+    "name": lambda cells: None,
+    "title": lambda cells: cells[2].update(source="# A second title"),
+    "parameters": lambda cells: cells[1].update(source="steps = 2\ntotal = steps * 10"),
+    "counts": lambda cells: cells[3].update(execution_count=7),
+    "long cell": lambda cells: cells[3].update(source="1 + 1\n" * 21),
+    "definition": lambda cells: cells[3].update(source="def double(x):\n    return 2 * x"),
+    "magic": lambda cells: cells[3].update(source="x = 1\n%pip install something"),
+    "size": lambda cells: cells[2].update(source="x" * 500_000),
+    "machine path": lambda cells: leak(cells[3]),
+    "stderr": lambda cells: stderr(cells[3]),
+    "error": lambda cells: fail(cells[3]),
+    "prose": lambda cells: cells.append(new_code_cell("2", execution_count=3)),
+}
+
+
+@pytest.mark.parametrize("rule", SPOIL)
+def test_each_rule_catches_the_notebook_that_breaks_it(rule, tmp_path):
+    notebook = new_notebook(
+        cells=[
+            new_markdown_cell("# 00 · Title"),
+            new_code_cell('profile = "smoke"\nseeds = (0, -1)', execution_count=1),
+            new_markdown_cell("## A finding"),
+            new_code_cell("'a' % ()\n1 + 1", execution_count=2),
+        ]
+    )
+    notebook.cells[1].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, tmp_path / "00_good.ipynb")
+    assert faults(tmp_path / "00_good.ipynb") == set()
+    SPOIL[rule](notebook.cells)
+    bad = tmp_path / ("Untitled.ipynb" if rule == "name" else "00_bad.ipynb")
+    nbformat.write(notebook, bad)
+    assert faults(bad) == {rule}
