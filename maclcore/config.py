@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 Param = bool | int | float | str
@@ -120,9 +121,13 @@ class Config:
     @property
     def run_id(self) -> str:
         """Readable, and unique to the configuration: equal ids mean equal configurations."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        archive = "".join(c if c.isalnum() or c in "-_" else "-" for c in self.archive)[-40:]
+        # only what differs from the defaults, so that a field added later, with a default that
+        # keeps the old behaviour, leaves every stored id as it is
+        default = {f.name: f.default for f in fields(self)} | {"loss_params": {}}
+        chosen = {k: v for k, v in self.to_dict().items() if v != default[k]}
+        digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+        folder = Path(self.archive).name  # of a folder of your own, its last part
+        archive = "".join(c if c.isalnum() or c in "-_" else "-" for c in folder)[:40]
         return f"{self.profile}-{archive}-{self.image_size}px-{self.loss}-s{self.seed}-{digest}"
 
     def __hash__(self) -> int:

@@ -5,6 +5,7 @@ is the note: source, what it answers, cost. `EXPERIMENTS` names them. Costs are 
 cores with matrix units: some 6 s (smoke), 100 s (quick, the 1,475 training images of DLRSD).
 """
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,19 +15,19 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.losses import LOSSES
 from maclcore.metrics import METRICS
-from maclcore.train import REFERENCES
+from maclcore.store import Run, collect
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
 #: ours reach below zero, because the sign of α is a finding in itself.
 AXES: dict[str, dict[str, tuple[float, ...]]] = {
     "smoke": {
-        "alpha": (-0.5, 0.5, 1.5),
+        "alpha": (-1.0, 0.0, 1.5),
         "beta": (0.0, 0.1, 1.0),
         "temperature": (0.1, 0.3, 1.0),
         "lr": (0.01, 0.001),
     },
     "quick": {
-        "alpha": (-0.5, 0.5, 1.5),
+        "alpha": (-1.0, 0.0, 1.5),
         "beta": (0.0, 0.1, 1.0),
         "temperature": (0.1, 0.3, 1.0),
         "lr": (0.1, 0.01, 0.001),
@@ -114,6 +115,16 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
 }
 
 
+def with_parameters(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `collect()` with the loss's parameters complete: a run at defaults names none."""
+    complete = [
+        {f"param: {k}": v for k, v in {**LOSSES[row.loss].defaults, **row.given}.items()}
+        for row in runs.assign(given=runs["loss_params"].map(json.loads)).itertuples()
+    ]
+    others = runs[[name for name in runs if not name.startswith("param: ")]]
+    return others.join(pd.DataFrame(complete, index=runs.index))
+
+
 def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
     where a method has several seeds."""
@@ -124,6 +135,31 @@ def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     cells = cells.where(count.to_numpy()[:, None] < 2, cells + spread)
     order = [m for m in ("chance", "frozen", *LOSSES, "oracle") if m in cells.index]
     return cells.loc[order].rename(index=method_label).rename_axis("method")
+
+
+def stored_main_tables() -> pd.DataFrame:
+    """The rows of `collect()` that make up main tables of real archives under an unchanged
+    profile, smoke runs left out. Empty if there are none."""
+    rows, keep = collect(), []
+    for run_id in rows.index:
+        run = Run.find(run_id).config
+        plain = Config.from_profile(
+            run.profile, archive=run.archive, loss=run.loss, seed=run.seed, split_seed=run.seed,
+            weights=run.weights,
+        )  # fmt: skip
+        keep.append(run == plain and run.archive != "synthetic" and run.profile != "smoke")
+    return rows[keep]
+
+
+def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:
+    """`results_table` of one archive's runs with the published value beside each of ours, if the
+    paper has the archive."""
+    ours, published = results_table(runs), paper_table(runs["archive"].iloc[0])
+    if published is None:
+        return ours
+    published = published.map("{:.2f}".format).rename(index=method_label).reindex(ours.index)
+    both = pd.concat({"ours": ours, "paper": published.fillna("–")}, axis=1).swaplevel(axis=1)
+    return both[[(metric, source) for metric in METRICS for source in ("ours", "paper")]]
 
 
 def paper_table(archive: str) -> pd.DataFrame | None:
@@ -143,6 +179,10 @@ def _ablation(
     profile: str, archive: str, seed: int, loss: str, overrides: dict[str, Any], **point: Any
 ) -> Config:
     values = {**SHORT[profile], **point, **overrides}
+    # a parameter at its default is left out, so that experiments share the run that has it
+    defaults = LOSSES[loss].defaults
+    given = values.get("loss_params", {})
+    values["loss_params"] = {k: v for k, v in given.items() if v != defaults[k]}
     return Config.from_profile(
         profile, archive=archive, loss=loss, seed=seed, split_seed=seed, **values
     )

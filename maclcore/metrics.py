@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from maclcore.labels import as_labels
 from maclcore.retrieval import rank
 
 #: column -> least Jaccard index of a relevant item; 0 asks for one shared label
@@ -50,10 +51,11 @@ class Readings:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed.split():
                 raise ValueError(f"{name} is one of {allowed}, not {getattr(self, name)!r}")
-        if self.map_cutoff is not None and self.map_cutoff < 1:
-            raise ValueError(f"map_cutoff is at least 1, or None, not {self.map_cutoff}")
-        if not 0 <= self.wap_threshold <= 1:
-            raise ValueError(f"wap_threshold is a Jaccard index, not {self.wap_threshold}")
+        if (
+            not (self.map_cutoff is None or self.map_cutoff >= 1)
+            or not 0 <= self.wap_threshold <= 1
+        ):
+            raise ValueError(f"map_cutoff >= 1 or None, wap_threshold in [0, 1]; not {self}")
 
     def cutoff(self, name: str) -> int | None:
         return 5000 if name == "mAP(sim)@5000" else self.map_cutoff
@@ -92,17 +94,17 @@ def evaluate(
     zg = zq if z_gallery is None else _unit_rows(z_gallery, "z_gallery", device)
     if zq.shape[1] != zg.shape[1]:
         raise ValueError(f"z_query has {zq.shape[1]} columns, z_gallery {zg.shape[1]}")
-    overlap = Overlap(y_query, y_gallery, device).expect(len(zq), len(zg))
+    overlap = Overlap(y_query, y_gallery, device, expect=(len(zq), len(zg)))
     # A float64 product, rounded: equal rows tie exactly, whatever the chunk or the BLAS.
     return evaluate_rows(lambda i: (zq[i] @ zg.T).float(), overlap, Readings(**readings), chunk)
 
 
 def evaluate_scores(scores, y_query, y_gallery=None, *, chunk=CHUNK, **readings) -> Evaluation:
     """As `evaluate`, of ranking by any scores (Q, G), higher first; (Q, Q) without a gallery."""
-    scores = torch.as_tensor(scores)
+    scores = scores if isinstance(scores, Tensor) else torch.from_numpy(np.array(scores, "f4"))
     if scores.ndim != 2 or not scores.isfinite().all():
         raise ValueError(f"scores must be (Q, G) and finite; their shape is {tuple(scores.shape)}")
-    overlap = Overlap(y_query, y_gallery, scores.device).expect(*scores.shape)
+    overlap = Overlap(y_query, y_gallery, scores.device, expect=tuple(scores.shape))
     return evaluate_rows(lambda i: scores[i], overlap, Readings(**readings), chunk)
 
 
@@ -129,35 +131,31 @@ class Relevance(NamedTuple):
 
 
 class Overlap:
-    """The label side of a search; `set_of (G,)` names each item's of the distinct `sets (S, L)`."""
+    """The label side of a search; `set_of (G,)` names each item's of the distinct `sets (S, L)`.
 
-    def __init__(self, y_query, y_gallery=None, device="cpu"):
+    Leave-one-out without a gallery: a list then holds G - 1 `items`."""
+
+    def __init__(self, y_query, y_gallery=None, device="cpu", expect=None):
         self.leave_one_out = y_gallery is None
-        self.query = _labels(y_query, "y_query", device)
-        gallery = self.query if y_gallery is None else _labels(y_gallery, "y_gallery", device)
+        tables = [as_labels(y_query, "y_query")]
+        tables += [] if y_gallery is None else [as_labels(y_gallery, "y_gallery")]
+        tables = [y if isinstance(y, Tensor) else torch.from_numpy(y.astype("f4")) for y in tables]
+        self.query, gallery = (tables[i].to(device, torch.float32) for i in (0, -1))
+        self.shape, self.items = (len(self.query), len(gallery)), len(gallery) - self.leave_one_out
         if self.query.shape[1] != gallery.shape[1]:
             raise ValueError(f"y_query has {self.query.shape[1]} labels, not {gallery.shape[1]}")
-        self.shape = (len(self.query), len(gallery))
-        self.items = len(gallery) - self.leave_one_out  # in the list of a query
+        if self.shape != (expect or self.shape):
+            raise ValueError(f"labels of {self.shape} (queries, gallery) images for {expect}")
         if not (len(self.query) and self.items):
-            raise ValueError(f"nothing to search: {self.shape[0]} queries, {self.items} items")
-        self.sets, self.set_of, counts = torch.unique(
-            gallery, dim=0, return_inverse=True, return_counts=True
-        )
-        self.counts = counts.double()
-
-    def expect(self, queries: int, gallery: int) -> "Overlap":
-        if self.shape != (queries, gallery):
-            raise ValueError(
-                f"labels of {self.shape} images for {(queries, gallery)}: query, gallery"
-            )
-        return self
+            raise ValueError(f"nothing to search: {len(self.query)} queries, {self.items} items")
+        distinct = torch.unique(gallery, dim=0, return_inverse=True, return_counts=True)
+        self.sets, self.set_of, self.counts = distinct
 
     def relevance(self, rows: slice) -> Relevance:
         y = self.query[rows]
         shared = (y @ self.sets.T).double()  # whole numbers below 2^24 are exact in float32
         union = y.sum(dim=1, keepdim=True) + self.sets.sum(dim=1) - shared
-        available = self.counts.repeat(len(y), 1)
+        available = self.counts.double().repeat(len(y), 1)
         if self.leave_one_out:
             available.scatter_add_(1, self.set_of[rows, None], -torch.ones_like(available[:, :1]))
         return Relevance(shared, union, available)
@@ -195,11 +193,10 @@ def _per_query(relevance: Relevance, ranked: Tensor, readings: Readings) -> dict
     top = ranked[:, :TOP]
     for name, table in relevance.gains().items():
         gain = table.gather(1, top)
-        if readings.ideal == "gallery":
-            best = ideal_dcg(table, relevance.available, TOP)
-        else:
-            best = dcg(gain.sort(dim=1, descending=True).values)
-        values[name] = dcg(gain) / best
+        ideal = ideal_dcg(table, relevance.available, TOP)
+        if readings.ideal == "list":
+            ideal = dcg(gain.sort(dim=1, descending=True).values)
+        values[name] = dcg(gain) / ideal
     phi = relevance.at_least(readings.wap_threshold)
     jaccard = (phi * relevance.jaccard).gather(1, top)
     values["wAP@100"] = average_precision(phi.gather(1, top), jaccard)
@@ -250,15 +247,3 @@ def _unit_rows(z, name: str, device) -> Tensor:
         kind = "all zero" if length[bad[0]] == 0 else "not finite"
         raise ValueError(f"{name}: row {bad[0]} is {kind} (rows without a direction: {len(bad)})")
     return z / length
-
-
-def _labels(y, name: str, device) -> Tensor:
-    """(N, L) multi-hot, float32."""
-    y = y.detach() if isinstance(y, Tensor) else torch.from_numpy(np.array(y))
-    if y.ndim != 2:
-        raise ValueError(f"{name} must be (N, L); its shape is {tuple(y.shape)}")
-    bad = ((y != 0) & (y != 1)).nonzero().tolist()
-    if bad:
-        row, column = bad[0]
-        raise ValueError(f"{name}[{row}, {column}] is {y[row, column].item()}: labels are 0 or 1")
-    return y.to(device, torch.float32)

@@ -193,9 +193,7 @@ def matrices(panels: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
     return fig
 
 
-def training_curves(
-    histories: Mapping[str, pd.DataFrame], columns: Mapping[str, str]
-) -> Figure:
+def training_curves(histories: Mapping[str, pd.DataFrame], columns: Mapping[str, str]) -> Figure:
     """Columns of the histories over epochs, one panel a column, one line a method."""
     fig, axes = plt.subplots(1, len(columns), figsize=(3.4 * len(columns), 3), squeeze=False)
     for ax, (column, title) in zip(axes.flat, columns.items(), strict=True):
@@ -208,8 +206,9 @@ def training_curves(
     return fig
 
 
-def metric_panels(runs: pd.DataFrame) -> Figure:
-    """The seven metrics of rows of `collect()`: a point a run, framed by the reference rows."""
+def metric_panels(runs: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
+    """The seven metrics of rows of `collect()`: a point a run, framed by the reference rows;
+    crosses are the published values (methods × METRICS, in percent)."""
     methods = [m for m in LOSSES if m in set(runs["loss"])]
     fig, axes = plt.subplots(
         1, len(METRICS), figsize=(1.9 * len(METRICS), 0.32 * len(methods) + 1.6), sharey=True
@@ -222,12 +221,34 @@ def metric_panels(runs: pd.DataFrame) -> Figure:
             values = 100 * runs.loc[runs["loss"] == method, metric]
             ax.plot(values, [y] * len(values), "o", color=colour(method), ms=5, alpha=0.8)
             ax.plot(values.mean(), y, "|", color=colour(method), ms=14)
+            if paper is not None and method in paper.index:
+                ax.plot(paper.loc[method, metric], y, "x", color="black", ms=5)
         ax.set(title=metric, xlabel="%")
         ax.set_yticks(range(len(methods)), [label(m) for m in methods])
         ax.grid(axis="y", alpha=0.3)
     axes[0].invert_yaxis()
-    lines = [plt.Line2D([], [], color=GREY, ls=ls) for ls in REFERENCE_STYLE.values()]
-    fig.legend(lines, list(REFERENCE_STYLE), loc="outside upper center", ncols=3)
+    key = {name: {"color": GREY, "ls": line} for name, line in REFERENCE_STYLE.items()}
+    key["ours, a point a run"] = {"color": "black", "ls": "", "marker": "o", "ms": 5}
+    if paper is not None:
+        key["published"] = {"color": "black", "ls": "", "marker": "x", "ms": 5}
+    handles = [plt.Line2D([], [], **style) for style in key.values()]
+    fig.legend(handles, list(key), loc="outside upper center", ncols=len(key))
+    return fig
+
+
+def query_scatter(x: pd.Series, y: pd.Series, marked: Mapping[str, int]) -> Figure:
+    """One point a query: a metric in percent under two methods, which name the series.
+
+    marked: names of single queries, by position.
+    """
+    fig, ax = plt.subplots(figsize=(5, 4.6))
+    ax.plot([0, 100], [0, 100], color=GREY, lw=1)
+    ax.plot(100 * x, 100 * y, "o", color=colour(y.name), ms=4, alpha=0.4, mec="none")
+    for name, i in marked.items():
+        point = (100 * x.iloc[i], 100 * y.iloc[i])
+        ax.plot(*point, "o", mfc="none", mec="black", ms=9)
+        ax.annotate(name, point, xytext=(7, 7), textcoords="offset points", fontsize=9)
+    ax.set(xlabel=f"{label(x.name)}, %", ylabel=f"{label(y.name)}, %", aspect="equal")
     return fig
 
 
@@ -268,7 +289,9 @@ def surfaces(grids: Mapping[str, pd.DataFrame], metric: str, chance: float | Non
     for i, (title, grid) in enumerate(grids.items()):
         ax = fig.add_subplot(1, len(grids), i + 1, projection="3d")
         beta, alpha = np.meshgrid(grid.columns, grid.index)
-        ax.plot_surface(alpha, beta, grid, cmap="viridis", vmin=low, vmax=high, edgecolor="0.4", lw=0.4)
+        ax.plot_surface(
+            alpha, beta, grid, cmap="viridis", vmin=low, vmax=high, edgecolor="0.4", lw=0.4
+        )
         if chance is not None:
             ax.plot_surface(alpha, beta, np.full(grid.shape, chance), color=GREY, alpha=0.25)
         ax.set(xlabel=r"$\alpha$", ylabel=r"$\beta$", zlabel=f"{metric} in %", zlim=(low, high))

@@ -26,7 +26,7 @@ from maclcore.data import Archive, Split, load_archive
 from maclcore.data.augment import augment, draw
 from maclcore.data.sampler import shuffled
 from maclcore.labels import LabelStatistics
-from maclcore.losses import build_loss
+from maclcore.losses import LOSSES, build_loss
 from maclcore.metrics import Evaluation, evaluate
 from maclcore.model import RetrievalNet, autocast, resolve_precision
 from maclcore.retrieval import embed
@@ -64,6 +64,9 @@ def train(config: Config, *, progress: bool = True, device: str | None = None) -
             store.write_tensors(run.folder / f"{name}.safetensors", content)
         result = {
             "config": config.to_dict(),
+            "loss": {**LOSSES[config.loss].parameters, **config.loss_params}
+            if config.loss in LOSSES
+            else {},
             "metrics": head.summary(),
             "metrics_backbone": features.summary() if features else {},
             "queries": len(split.test),

@@ -58,3 +58,9 @@ def test_conda_takes_python_from_conda_and_the_rest_from_the_same_two_files():
 def test_no_index_host_is_named(name):
     text = (paths.ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index-url|--find-links| @ ", text)
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]

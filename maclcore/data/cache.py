@@ -92,7 +92,7 @@ def cached(target: Path, write: Callable[[Path], None]) -> np.ndarray:
             if array is None:
                 with paths.atomic_path(target) as temporary:
                     write(temporary)
-                array = np.load(target, mmap_mode="r")
+                array = np.load(target, mmap_mode="c")
     return array
 
 
@@ -104,7 +104,7 @@ def save(target: Path, array: np.ndarray) -> None:
 
 def _mapped(target: Path) -> np.ndarray | None:
     try:
-        return np.load(target, mmap_mode="r")
+        return np.load(target, mmap_mode="c")
     except (FileNotFoundError, EOFError, ValueError):  # absent, or damaged: build it again
         return None
 

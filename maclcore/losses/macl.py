@@ -43,8 +43,8 @@ def macl(
         raise ValueError(f"y has {pairs.y.shape[1]} labels, stats has {stats.sets.shape[1]}")
     W = pairs.mean_over_carriers()
     if reweight:
-        W = W / (torch.log1p(shared_frequency(pairs, stats, f)) + EPSILON)
-    T = torch.exp(-alpha * pairs.jaccard) + beta / torch.log1p(anchor_frequency(pairs, stats, h))
+        W = W / (torch.log(1 + shared_frequency(pairs, stats, f)) + EPSILON)
+    T = torch.exp(-alpha * pairs.jaccard) + beta / torch.log(1 + anchor_frequency(pairs, stats, h))
     choose("scope", scope, ("all", "positives", "negatives"))
     if scope != "all":
         T = torch.where((pairs.shared >= 1) == (scope == "positives"), T, 1.0)
@@ -119,4 +119,5 @@ def support(y: Tensor, stats: LabelStatistics) -> Tensor:
         return torch.from_numpy(stats.shared_support(y, y)).to(y)
     bit = 2 ** torch.arange(y.shape[1], device=y.device)
     key = (y.long() * bit).sum(dim=1)  # a label set as a bit mask, so that & is its intersection
-    return stats.tensor("support_table", y)[key[:, None] & key]
+    shared = (key[:, None] & key).flatten()
+    return stats.tensor("support_table", y).index_select(0, shared).view(len(y), len(y))
