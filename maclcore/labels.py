@@ -136,19 +136,18 @@ class LabelStatistics:
 
     def support(self, sets: Array) -> np.ndarray:
         """Number of training images that contain each set, (M, L) -> (M,); n for the empty set."""
-        sets = as_labels(sets, "sets")
-        return self._support(self._packed(sets))
+        return self._support(self._bits(sets, "sets"))
 
     def shared_support(self, a: Array, b: Array) -> np.ndarray:
         """Number of training images that contain a_i ∩ b_j, (N, L), (M, L) -> (N, M)."""
-        a, b = self._packed(as_labels(a, "a")), self._packed(as_labels(b, "b"))
+        a, b = self._bits(a, "a"), self._bits(b, "b")
         shared = (a[:, None] & b).reshape(-1, a.shape[1])
         return self._support(shared).reshape(len(a), len(b))
 
     @cached_property
     def support_table(self) -> np.ndarray | None:
         """(2^L,) support of every set, keyed by Σ_l 2^l y_l; None above TABLE_LABELS labels."""
-        width = self.sets.shape[1]
+        width = len(self.counts)
         if width > TABLE_LABELS:
             return None
         table = np.zeros(1 << width, dtype=np.int64)
@@ -159,35 +158,37 @@ class LabelStatistics:
         return table
 
     def tensor(self, name: str, like: Tensor) -> Tensor:
-        """One of these arrays as a tensor of the type and on the device of `like`, kept for reuse."""
+        """The array of that name with the type and device of `like`, kept for the next call."""
         key = (name, like.dtype, like.device)
         if key not in self._tensors:
             self._tensors[key] = torch.from_numpy(getattr(self, name)).to(like)
         return self._tensors[key]
 
-    def _packed(self, sets: Array) -> np.ndarray:
-        if sets.shape[1] != self.sets.shape[1]:
-            raise ValueError(f"sets of {sets.shape[1]} labels, statistics of {self.sets.shape[1]}")
+    @cached_property
+    def _carriers(self) -> np.ndarray:
+        """(L + 1, n / 64) one bit an image: who carries each label; the last row is everybody."""
+        everybody = np.ones((1, len(self.sets)), dtype=bool)
+        rows = (np.repeat(row, self.set_counts) for row in (*self.sets.T, *everybody))
+        return np.concatenate([_pack(row[None]) for row in rows])
+
+    def _bits(self, sets: Array, name: str) -> np.ndarray:
+        sets = as_labels(sets, name)
+        if sets.shape[1] != len(self.counts):
+            raise ValueError(f"{name} has {sets.shape[1]} labels, statistics {len(self.counts)}")
         return _pack(sets.cpu().numpy() if isinstance(sets, Tensor) else sets)
 
-    @cached_property
-    def _words(self) -> np.ndarray:
-        return np.ascontiguousarray(_pack(self.sets).T)
-
-    def _support(self, words: np.ndarray) -> np.ndarray:
-        first, inverse, _ = _distinct(words)
-        keys = [row.tobytes() for row in words[first]]
+    def _support(self, bits: np.ndarray) -> np.ndarray:
+        first, inverse, _ = _distinct(bits)
+        bits = bits[first]
+        keys = [row.tobytes() for row in bits]
         if len(self._memo) > _MEMO:
             self._memo.clear()
-        new = [i for i, key in enumerate(keys) if key not in self._memo]
-        step = max(1, (1 << 22) // len(self.sets))
-        for i in range(0, len(new), step):
-            part = new[i : i + step]
-            contains = np.ones((len(part), len(self.sets)), dtype=bool)
-            for word, query in zip(self._words, words[first[part]].T, strict=True):
-                contains &= (word & query[:, None]) == query[:, None]
-            found = contains @ self.set_counts
-            self._memo.update(zip((keys[j] for j in part), found.tolist(), strict=True))
+        members = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")
+        for key, member in zip(keys, members, strict=True):
+            if key not in self._memo:
+                labels = [*np.flatnonzero(member), -1]
+                carriers = np.bitwise_and.reduce(self._carriers[labels], axis=0)
+                self._memo[key] = int(np.bitwise_count(carriers).sum(dtype=np.int64))
         return np.array([self._memo[key] for key in keys], dtype=np.int64)[inverse]
 
 

@@ -85,7 +85,7 @@ def label_counts(table: pd.DataFrame) -> Figure:
 def cooccurrence(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """P(column | row) in percent from a co-occurrence matrix (L, L)."""
     share = 100 * counts / np.maximum(np.diag(counts), 1)[:, None]
-    fig, ax = plt.subplots(figsize=(0.42 * len(names) + 2, 0.36 * len(names) + 1.5))
+    fig, ax = plt.subplots(figsize=(0.36 * len(names) + 2, 0.3 * len(names) + 1.5))
     sns.heatmap(
         share, ax=ax, xticklabels=names, yticklabels=names, cmap="viridis", vmin=0, vmax=100,
         annot=True, fmt=".0f", annot_kws={"size": 7}, cbar_kws={"label": "P(column | row) in %"},
@@ -125,7 +125,7 @@ def chance_to_oracle(
         ax.annotate(f"{low:.1f}", (low, y), xytext=(-4, 0), textcoords="offset points",
                     ha="right", va="center", fontsize=8, color=GREY)  # fmt: skip
         for method in () if paper is None else paper.index:
-            ax.plot(paper.loc[method, metric], y, "|", color=colour(method), ms=13, mew=1.5)
+            ax.plot(paper.loc[method, metric], y, "|", color="black", ms=13, alpha=0.7)
     ax.set(xlabel="%", xlim=(0, 101), yticks=range(len(METRICS)), yticklabels=METRICS)
     ax.invert_yaxis()
     return fig

@@ -1,7 +1,6 @@
-"""What no method can score below, or above: the chance and oracle rows of every results table.
+"""Chance and oracle: the rows that frame every results table. Both need labels alone.
 
-Both need labels alone. (The third reference row, frozen features, is `evaluate` on the features
-of an untrained network.)
+(The third reference row, frozen features, is `evaluate` on what an untrained network computes.)
 """
 
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ import torch
 from scipy.stats import hypergeom
 from torch import Tensor
 
+from maclcore import metrics
 from maclcore.metrics import (
     CHUNK,
     MAP_THRESHOLDS,
     METRICS,
-    TOP,
     Evaluation,
     Overlap,
     Readings,
@@ -27,11 +26,14 @@ from maclcore.metrics import (
 )
 
 
-def oracle(y_query, y_gallery=None, *, by="jaccard", chunk=CHUNK, device="cpu", **readings):
-    """Evaluation of ranking by the labels themselves: by Jaccard index, or "shared" label count.
+def oracle(
+    y_query, y_gallery=None, *, by="jaccard", chunk=CHUNK, device="cpu", **readings
+) -> Evaluation:
+    """Evaluation of ranking by the labels: by Jaccard index, or by "shared" label count.
 
-    Shapes, leave-one-out, `readings` and errors as in `evaluate`; ties keep the gallery's order.
-    "jaccard" is the best possible order for every column but nDCG(sim), "shared" for both (sim).
+    The first is the ceiling of the threshold mAPs and nDCG, the second of nDCG(sim), both of
+    mAP(sim). wAP has no such ceiling: it divides by the hits found, so that one good hit and no
+    other can beat a list of hits. Ties keep the gallery's order; the rest is as in `evaluate`.
     """
     if by not in ("jaccard", "shared"):
         raise ValueError(f"by is jaccard or shared, not {by!r}")
@@ -45,8 +47,8 @@ def oracle(y_query, y_gallery=None, *, by="jaccard", chunk=CHUNK, device="cpu", 
 
 @dataclass(frozen=True)
 class Chance(Evaluation):
-    """Expectations: `per_query`, over random orders (given a hit, for queries that may be left
-    out); `without_hit`, the expected number; `standard_error` of the summary, 0 where exact."""
+    """Expectations over random orders: `per_query` (of a query left out in some of them: over the
+    others), `without_hit`, and the summary, whose `standard_error` is 0 where it is exact."""
 
     expected: dict[str, float]
     standard_error: dict[str, float]
@@ -58,49 +60,40 @@ class Chance(Evaluation):
 def chance(
     y_query, y_gallery=None, *, seed=0, tolerance=5e-4, chunk=CHUNK, device="cpu", **readings
 ) -> Chance:
-    """Expectation of every metric when the gallery is ranked at random.
+    """Expectation of every metric when the gallery is ranked at random; as in `evaluate` else.
 
-    Exact, with two exceptions, which are means over random rankings (from `seed`), as many as
-    bring the standard error down to `tolerance`: nDCG with ideal="list", and what without_hit=
-    "omit" leaves out by luck (wAP, and AP of normaliser="hits" in a list that is cut). Shapes,
-    leave-one-out, `readings` and errors as in `evaluate`.
+    Exact, but for two readings that are averaged over as many random rankings, drawn from `seed`,
+    as bring the standard error down to `tolerance`: nDCG with ideal="list"; and with without_hit=
+    "omit" what chance leaves out, in wAP and in the AP ("hits") of a list that is cut.
     """
     overlap, reading = Overlap(y_query, y_gallery, device), Readings(**readings)
-    starts = range(0, overlap.shape[0], chunk)
+    starts, tiny, drawn = range(0, overlap.shape[0], chunk), 1e-12, set()
     parts = [_expectation(overlap.relevance(slice(i, i + chunk)), reading) for i in starts]
     values, none = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
-    values = values.fillna(0.0) if reading.without_hit == "zero" else values.mask(none == 1)
+    if reading.without_hit == "omit":
+        values = values.mask(none > 1 - tiny)
+        drawn |= {name for name in METRICS if none[name].between(tiny, 1 - tiny).any()}
+    if reading.ideal == "list" and overlap.items > metrics.TOP:
+        drawn |= {"nDCG(sim)@100", "nDCG@100"}
     expected, error = values.mean(), pd.Series(0.0, index=METRICS)
-    drawn = _not_exact(overlap.items, reading)
-    if drawn:
-        generator = torch.Generator().manual_seed(seed)
-        size = overlap.shape[1]
+    generator, draws, drawn = torch.Generator().manual_seed(seed), [], sorted(drawn)
 
-        def score(rows: slice) -> Tensor:
-            return torch.rand(rows.stop - rows.start, size, generator=generator).to(device)
+    def score(rows: slice) -> Tensor:
+        size = (rows.stop - rows.start, overlap.shape[1])
+        return torch.rand(size, generator=generator).to(device)
 
-        draws = []
-        while len(draws) < 16 or (error > tolerance).any():
-            draws.append(evaluate_rows(score, overlap, reading, chunk).per_query[drawn])
-            means = pd.DataFrame([draw.mean() for draw in draws])
-            error[drawn] = means.sem()
+    while drawn and (len(draws) < 16 or (error > tolerance).any()):
+        draws.append(evaluate_rows(score, overlap, reading, chunk).per_query[drawn])
+        means = pd.DataFrame([draw.mean() for draw in draws])
         values[drawn], expected[drawn] = pd.concat(draws).groupby(level=0).mean(), means.mean()
+        error[drawn] = means.sem()
     return Chance(values, none.sum().to_dict(), expected.to_dict(), error.to_dict())
-
-
-def _not_exact(items: int, reading: Readings) -> list[str]:
-    omit, names = reading.without_hit == "omit", []
-    if omit and reading.normaliser == "hits":
-        names += [m for m in MAP_THRESHOLDS if (reading.cutoff(m) or items) < items]
-    if reading.ideal == "list" and TOP < items:
-        names += ["nDCG(sim)@100", "nDCG@100"]
-    return names + ["wAP@100"] * (omit and TOP < items)
 
 
 def _expectation(relevance: Relevance, reading: Readings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Expected value of each query, 0 for a list without a hit, and the probability of that."""
     items = int(relevance.available[0].sum())
-    top, values, none = min(TOP, items), {}, {}
+    top, values, none = min(metrics.TOP, items), {}, {}
 
     def total(table: Tensor) -> np.ndarray:
         return (table * relevance.available).sum(dim=1).cpu().numpy()
@@ -111,8 +104,8 @@ def _expectation(relevance: Relevance, reading: Readings) -> tuple[pd.DataFrame,
     for name, gain in relevance.gains().items():
         best = ideal_dcg(gain, relevance.available, top).cpu().numpy()
         # each rank of a random list holds the gallery's mean gain
-        mean = total(gain) / items * float(discounts(top).sum())
-        values[name] = mean / np.where(best > 0, best, 1)
+        random = total(gain) / items * float(discounts(top).sum())
+        values[name] = random / np.where(best > 0, best, 1)
         k = items if reading.ideal == "gallery" else top
         none[name] = hypergeom.pmf(0, items, total(gain > 0), k)
     phi = relevance.at_least(reading.wap_threshold)
@@ -120,8 +113,7 @@ def _expectation(relevance: Relevance, reading: Readings) -> tuple[pd.DataFrame,
     ap, none["wAP@100"] = _expected_ap(hits, items, top, "hits")
     # whatever their ranks, the hits of a random list have the mean J of all hits
     values["wAP@100"] = ap * total(phi * relevance.jaccard) / hits.clip(1)
-    order = list(METRICS)
-    return pd.DataFrame(values)[order], pd.DataFrame(none)[order].astype(float)
+    return pd.DataFrame(values)[list(METRICS)], pd.DataFrame(none)[list(METRICS)].astype(float)
 
 
 def _expected_ap(hits: np.ndarray, items: int, k: int, normaliser: str):

@@ -64,7 +64,7 @@ def train(config: Config, *, progress: bool = True, device: str | None = None) -
             store.write_tensors(run.folder / f"{name}.safetensors", content)
         result = {
             "config": config.to_dict(),
-            "loss": {**LOSSES[config.loss].parameters, **config.loss_params}
+            "loss": {**LOSSES[config.loss].defaults, **config.loss_params}
             if config.loss in LOSSES
             else {},
             "metrics": head.summary(),

@@ -175,7 +175,9 @@ def pair_weights(
     Raises as `build_loss` does.
     """
     loss, given = _resolve(name, stats, params)
-    pairs = Pairs.of(torch.as_tensor(as_labels(y)), torch.get_default_dtype())
+    y = as_labels(y)
+    y = y if isinstance(y, Tensor) else torch.tensor(y)
+    pairs = Pairs.of(y, torch.get_default_dtype())
     W, T, _ = loss.function.weights(pairs, *given, **params)
     return W, torch.as_tensor(T, dtype=W.dtype, device=W.device).expand_as(W)
 

@@ -26,11 +26,11 @@ class Pairs:
     """Labels of a batch as all of its pairs, anchor i against image p; A(i) is `other[i]`."""
 
     y: Tensor  #: (N, L) 0/1, in the floating type of the loss
-    other: Tensor  #: (N, N) bool, False on the diagonal: an anchor is never its own contrast
+    other: Tensor  #: (N, N) 0 on the diagonal, else 1: an anchor is never its own contrast
 
     @classmethod
     def of(cls, y: Tensor, dtype: torch.dtype) -> "Pairs":
-        return cls(y.to(dtype), ~torch.eye(len(y), dtype=torch.bool, device=y.device))
+        return cls(y.to(dtype), 1 - torch.eye(len(y), dtype=dtype, device=y.device))
 
     @functools.cached_property
     def size(self) -> Tensor:
@@ -50,7 +50,7 @@ class Pairs:
 
     def mean_over(self, weight: Tensor) -> Tensor:
         """Weights of each anchor's other images, scaled to the sum 1 wherever any is positive."""
-        weight = (weight * self.other).to(self.y.dtype)
+        weight = weight * self.other
         return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
 
     def mean_over_carriers(self) -> Tensor:
@@ -69,20 +69,16 @@ def contrast(s: Tensor, W: Tensor, T: Tensor | float, other: Tensor) -> Tensor:
     `W` is zero outside A(i). The log-sum-exp subtracts the largest s / T of the row.
     """
     x = s / T
-    # the lowest number and not -inf: an anchor alone in its batch then gives 0, not 0 times inf
-    log_sum = x.masked_fill(~other, torch.finfo(x.dtype).min).logsumexp(dim=1)
+    # the lowest number and not log 0: an anchor alone in its batch then gives 0, not 0 times inf
+    only_other = other.log().clamp(min=torch.finfo(x.dtype).min)
+    log_sum = (x + only_other).logsumexp(dim=1)
     return W.sum(dim=1) * log_sum - (W * x).sum(dim=1)
-
-
-def _with_positive(W: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    active = (W.sum(dim=1) > 0).to(W.dtype)
-    return active, active
 
 
 #: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, each entry giving (a, b) from W and |y_i|.
 REDUCTIONS: dict[str, Callable] = {
     # mean over the anchors that have a positive
-    "active": _with_positive,
+    "active": lambda W, size: 2 * ((W.sum(dim=1) > 0).to(W.dtype),),
     # mean over all anchors; those without a positive count as 0
     "anchors": lambda W, size: (torch.ones_like(size), torch.ones_like(size)),
     # 1 / M over the M = Σ|y_i| pairs (anchor, label); a pair without a positive counts as 0
@@ -90,12 +86,6 @@ REDUCTIONS: dict[str, Callable] = {
     # 1 / (N |y_i|): the mean over an image's labels, then over images, so that each counts once
     "images": lambda W, size: (1 / size.clamp(min=1), torch.ones_like(size)),
 }
-
-
-def reduce(per_anchor: Tensor, W: Tensor, size: Tensor, reduction: str) -> Tensor:
-    """The scalar of per-anchor losses (N,), by the named entry of REDUCTIONS."""
-    a, b = REDUCTIONS[reduction](W, size)
-    return (a * per_anchor).sum() / b.sum().clamp(min=1)
 
 
 def choose(name: str, value: str, options) -> None:
@@ -113,9 +103,9 @@ def check_batch(z: Tensor, y, values: bool = True) -> Tensor:
         raise TypeError(f"z must be a floating tensor, got {getattr(z, 'dtype', type(z).__name__)}")
     if z.ndim != 2 or not z.numel():
         raise ValueError(f"z must be (N, D) with N >= 1 images, got shape {tuple(z.shape)}")
-    y = torch.as_tensor(y)
-    if values or y.ndim != 2:
+    if values or not isinstance(y, Tensor) or y.ndim != 2:
         y = as_labels(y)
+    y = y if isinstance(y, Tensor) else torch.tensor(y)
     if len(y) != len(z):
         raise ValueError(f"z has {len(z)} rows, y has {len(y)}: one row an image in both")
     if values:
@@ -146,13 +136,12 @@ def pairwise(weights: Callable) -> Callable:
     @functools.wraps(weights)
     def loss(z: Tensor, y: Tensor, *args, check: bool = True, **params) -> Tensor:
         y = check_batch(z, y, check)
-        if not params.get("temperature", 1.0) > 0:
-            raise ValueError(f"temperature must be positive, got {params['temperature']}")
         z = z if z.dtype == torch.float64 else z.float()
         with torch.autocast(z.device.type, enabled=False):
             pairs = Pairs.of(y, z.dtype)
             W, T, reduction = checked(pairs, *args, **params)
-            return reduce(contrast(z @ z.T, W, T, pairs.other), W, pairs.size, reduction)
+            a, b = REDUCTIONS[reduction](W, pairs.size)
+            return a @ contrast(z @ z.T, W, T, pairs.other) / b.sum().clamp(min=1)
 
     _, *rest = inspect.signature(weights).parameters.values()
     z, y = (inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in "zy")

@@ -1,0 +1,131 @@
+"""Chance against all orders of small galleries and the real label tables; the oracle as a ceiling."""
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maclcore import metrics
+from maclcore.metrics import METRICS, evaluate_scores
+from maclcore.reference import chance, oracle
+
+#: scores (720, 6): every order of six items
+ORDERS = np.array(list(itertools.permutations(range(6))), dtype="f4")
+
+
+def random_labels(seed, images, labels=5, density=0.35):
+    return np.random.default_rng(seed).random((images, labels)) < density
+
+
+readings = st.fixed_dictionaries(
+    {
+        "map_cutoff": st.sampled_from([None, 1, 2, 4, 50]),
+        "normaliser": st.sampled_from(["hits", "min"]),
+        "wap_threshold": st.sampled_from([0.0, 0.4, 0.8]),
+    }
+)
+
+
+@pytest.mark.parametrize("top", [100, 1, 3])
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(seed=st.integers(0, 10**6), reading=readings)
+def test_chance_is_the_mean_over_all_orders(top, seed, reading):
+    query, gallery = random_labels(seed, 1, 4, 0.5), random_labels(seed + 1, 6, 4, 0.4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "TOP", top)
+        every = evaluate_scores(ORDERS, query.repeat(720, 0), gallery, **reading)
+        result = chance(query, gallery, **reading)
+    np.testing.assert_allclose(result.per_query.iloc[0], every.per_query.mean(), rtol=1e-10)
+    np.testing.assert_allclose(list(result.summary().values()), every.per_query.mean(), rtol=1e-10)
+    none = np.array(list(every.without_hit.values())) / 720
+    np.testing.assert_allclose(list(result.without_hit.values()), none, rtol=1e-10, atol=1e-12)
+    assert set(result.standard_error.values()) == {0.0}
+
+
+@pytest.mark.parametrize("without_hit", ["zero", "omit"])
+@pytest.mark.parametrize("ideal", ["gallery", "list"])
+@pytest.mark.parametrize("cutoff", [None, 2])
+def test_drawn_chance_is_within_its_error(monkeypatch, without_hit, ideal, cutoff):
+    monkeypatch.setattr(metrics, "TOP", 2)
+    reading = {"without_hit": without_hit, "ideal": ideal, "map_cutoff": cutoff}
+    query, gallery = np.array([[1, 1, 0, 0]]), np.eye(4)[[0, 1, 2, 2, 3, 3]]
+    gallery[0, :2] = 1  # J = 1, 1/2 and four times 0
+    every = evaluate_scores(ORDERS, query.repeat(720, 0), gallery, **reading)
+    result = chance(query.repeat(200, 0), gallery, tolerance=1e-3, **reading)
+    exact = {"mAP(sim)@5000"} if cutoff else set(METRICS[:1] + METRICS[2:5])
+    exact |= {"nDCG(sim)@100", "nDCG@100"} if ideal == "gallery" else set()
+    for name, value in every.summary().items():
+        error = result.standard_error[name]
+        assert (error == 0) == (name in exact or (without_hit == "zero" and "nDCG" not in name))
+        assert error <= 1e-3
+        assert abs(result.summary()[name] - value) <= 4 * error + 1e-12
+        assert result.without_hit[name] == pytest.approx(every.without_hit[name] / 3.6)
+
+
+def test_a_seed_decides_what_is_drawn_and_nothing_else():
+    y = random_labels(0, 130)
+    first, again, other = (chance(y, seed=s, ideal="list", tolerance=1.0) for s in (0, 0, 1))
+    pd.testing.assert_frame_equal(first.per_query, again.per_query)
+    assert first.summary() == again.summary()
+    same = (first.per_query == other.per_query).all()
+    assert [name for name in METRICS if not same[name]] == ["nDCG(sim)@100", "nDCG@100"]
+
+
+def test_chance_leaves_one_out():
+    y = random_labels(3, 7)
+    result = chance(y).per_query
+    for query in range(7):
+        others = np.delete(y, query, 0)
+        alone = chance(y[query : query + 1], others).per_query
+        np.testing.assert_allclose(result.iloc[query], alone.iloc[0], rtol=1e-12)
+
+
+def test_a_query_without_labels_and_a_gallery_of_one():
+    y = np.array([[0, 0], [1, 0]])
+    assert set(chance(y).summary().values()) == {0.0}
+    assert set(chance(y).without_hit.values()) == {2.0}
+    assert all(np.isnan(v) for v in chance(y, without_hit="omit").summary().values())
+    assert set(chance(y[1:], y[1:]).summary().values()) == {1.0}
+
+
+#: mean of five random test splits of the paper's size, in the order of METRICS
+PRINTED = {
+    "dlrsd": (411, (0.669, 0.351, 0.307, 0.136, 0.055, 0.377, 0.265)),
+    "ml_aid": (600, (0.862, 0.475, 0.611, 0.387, 0.156, 0.522, 0.463)),
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_chance_on_the_real_label_tables(name):
+    table = Path(os.environ.get("MACL_DATA", "")) / name / "labels.csv"
+    if "MACL_DATA" not in os.environ or not table.exists():
+        pytest.skip(f"MACL_DATA has no {name}/labels.csv")
+    y, (size, printed) = pd.read_csv(table).iloc[:, 1:].to_numpy(bool), PRINTED[name]
+    splits = [np.random.default_rng(seed).permutation(len(y))[:size] for seed in range(5)]
+    found = pd.DataFrame([chance(y[split]).summary() for split in splits])
+    # another five splits: their mean is uncertain by spread / sqrt(5), and so is the printed one
+    uncertainty = 3 * found.std() * np.sqrt(2 / 5) + 0.0005
+    assert ((found.mean() - printed).abs() < uncertainty).all()
+    assert ((found.mean() - printed).abs() < 0.01).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_oracle_is_a_ceiling(seed):
+    y = random_labels(seed, 40) | np.eye(40, 5, dtype=bool)
+    shared = (y[:, None] & y).sum(2)
+    jaccard = shared / (y[:, None] | y).sum(2)
+    best = {"jaccard": oracle(y), "shared": oracle(y, by="shared")}
+    for by, scores in (("jaccard", jaccard), ("shared", shared)):
+        pd.testing.assert_frame_equal(best[by].per_query, evaluate_scores(scores, y).per_query)
+    random = evaluate_scores(np.random.default_rng(seed).random((40, 40)), y).per_query
+    for name in METRICS[:-1]:
+        by = "shared" if "(sim)" in name else "jaccard"
+        assert (best[by].per_query[name] >= random[name] - 1e-12).all()
+    assert oracle(y[:9], y[9:]).per_query.shape == (9, 7)
+    with pytest.raises(ValueError, match="by is jaccard or shared"):
+        oracle(y, by="count")
