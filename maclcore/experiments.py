@@ -129,10 +129,10 @@ def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
     where a method has several seeds."""
     grouped = runs.groupby("loss", sort=False)[list(METRICS)]
-    mean, deviation, count = grouped.mean() * 100, grouped.std() * 100, grouped.size()
+    mean, deviation = grouped.mean() * 100, grouped.std() * 100
     cells = mean.map(lambda value: f"{value:.{digits}f}")
     spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
-    cells = cells.where(count.to_numpy()[:, None] < 2, cells + spread)
+    cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
     order = [m for m in ("chance", "frozen", *LOSSES, "oracle") if m in cells.index]
     return cells.loc[order].rename(index=method_label).rename_axis("method")
 

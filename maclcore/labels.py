@@ -38,9 +38,7 @@ def as_labels(y: Array, name: str = "y") -> Array:
     one = y == 1
     wrong = ~(one | (y == 0))
     if wrong.any():
-        row, column = (
-            int(i) for i in (wrong.nonzero()[0] if isinstance(y, Tensor) else np.argwhere(wrong)[0])
-        )
+        row, column = map(int, torch.as_tensor(wrong).nonzero()[0])
         raise ValueError(
             f"{name}[{row}, {column}] is {y[row, column].item()}: a label is 0 or 1 "
             f"(row {row}, column {column}; {int(wrong.sum())} such values)"

@@ -160,7 +160,7 @@ def forces(z: np.ndarray, pulls: Mapping[str, np.ndarray], names: Sequence[str])
     """Points z (N, 2) on the unit circle and the way each loss moves them (−gradient, tangent)."""
     columns = 4
     rows = -(-len(pulls) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.9 * rows), squeeze=False)
+    fig, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.6 * rows), squeeze=False)
     circle = np.linspace(0, 2 * np.pi, 200)
     for ax in axes.flat[len(pulls) :]:
         ax.axis("off")
@@ -173,7 +173,7 @@ def forces(z: np.ndarray, pulls: Mapping[str, np.ndarray], names: Sequence[str])
             color=colour(method),
         )  # fmt: skip
         for point, name in zip(z, names, strict=True):
-            ax.annotate(name, point * 1.35, ha="center", va="center", fontsize=8)
+            ax.annotate(name, point * 1.3, ha="center", va="center", fontsize=11)
         ax.set(xlim=(-1.8, 1.8), ylim=(-1.6, 1.6), aspect="equal")
         ax.set_title(label(method))
         ax.axis("off")
@@ -351,35 +351,39 @@ def gallery(
     indices (len(queries), K). Under each result: ✓ shared labels, − the query's labels that it
     lacks, + labels that the query lacks; its frame is green from Jaccard 0.8, blue from 0.4.
     """
-    k = next(iter(ranked.values())).shape[1]
-    rows = [(q, i, method) for i, q in enumerate(queries) for method in ranked]
+    rows = [(q, method, ranked[method][i]) for i, q in enumerate(queries) for method in ranked]
+    captions = [
+        ["\n".join(_names(labels[q], label_names))]
+        + [_marks(labels[q], labels[found], label_names) for found in results]
+        for q, _, results in rows
+    ]
+    heights = [1.75 + 0.145 * max(text.count("\n") + 1 for text in line) for line in captions]
     fig, axes = plt.subplots(
-        len(rows), k + 1, figsize=(1.55 * (k + 1), 2.15 * len(rows)), squeeze=False
-    )
-    for row, (query, i, method) in zip(axes, rows, strict=True):
-        wanted = labels[query]
-        _show(row[0], images[query], "\n".join(_names(wanted, label_names)), "black")
-        row[0].set_ylabel(label(method), fontsize=9)
-        if i == 0 or len(ranked) > 1:
-            row[0].set_title("query", fontsize=8)
-        for rank, (ax, found) in enumerate(zip(row[1:], ranked[method][i], strict=True), 1):
-            has = labels[found]
-            jaccard = (wanted & has).sum() / (wanted | has).sum()
-            marks = [
-                *(f"✓ {n}" for n in _names(wanted & has, label_names)),
-                *(f"− {n}" for n in _names(wanted & ~has, label_names)),
-                *(f"+ {n}" for n in _names(has & ~wanted, label_names)),
-            ]
+        len(rows), len(captions[0]), squeeze=False, height_ratios=heights,
+        figsize=(1.72 * len(captions[0]), sum(heights)),
+    )  # fmt: skip
+    for line, texts, (query, method, results) in zip(axes, captions, rows, strict=True):
+        _show(line[0], images[query], texts[0], "black")
+        line[0].set_ylabel(label(method), fontsize=10)
+        line[0].set_title("query", fontsize=9)
+        for rank, (ax, found) in enumerate(zip(line[1:], results, strict=True), 1):
+            both, either = labels[query] & labels[found], labels[query] | labels[found]
+            jaccard = both.sum() / max(either.sum(), 1)
             frame = "#117733" if jaccard >= 0.8 else "#0072b2" if jaccard >= 0.4 else "#cc3311"
-            _show(ax, images[found], "\n".join(marks), frame)
-            ax.set_title(f"{rank} · J {jaccard:.2f}", fontsize=8)
+            _show(ax, images[found], texts[rank], frame)
+            ax.set_title(f"{rank} · J = {jaccard:.2f}", fontsize=9)
     return fig
+
+
+def _marks(wanted: np.ndarray, has: np.ndarray, label_names: Sequence[str]) -> str:
+    kinds = {"✓": wanted & has, "−": wanted & ~has, "+": has & ~wanted}
+    return "\n".join(f"{mark} {n}" for mark, on in kinds.items() for n in _names(on, label_names))
 
 
 def _show(ax: plt.Axes, image: np.ndarray, text: str, frame: str) -> None:
     ax.imshow(np.moveaxis(np.asarray(image), 0, -1))
     ax.set(xticks=[], yticks=[])
-    ax.set_xlabel(text, fontsize=6.5, loc="left", linespacing=1.05)
+    ax.set_xlabel(text, fontsize=8, loc="left", linespacing=1.1)
     for spine in ax.spines.values():
         spine.set(visible=True, color=frame, linewidth=2.5)
 

@@ -82,11 +82,13 @@ def chance(
         size = (rows.stop - rows.start, overlap.shape[1])
         return torch.rand(size, generator=generator).to(device)
 
-    while drawn and (len(draws) < 16 or (error > tolerance).any()):
-        draws.append(evaluate_rows(score, overlap, reading, chunk).per_query[drawn])
+    while drawn and (not draws or (error > tolerance).any()):
+        for _ in range(16):
+            draws.append(evaluate_rows(score, overlap, reading, chunk).per_query[drawn])
         means = pd.DataFrame([draw.mean() for draw in draws])
-        values[drawn], expected[drawn] = pd.concat(draws).groupby(level=0).mean(), means.mean()
-        error[drawn] = means.sem()
+        expected[drawn], error[drawn] = means.mean(), means.sem()
+    if drawn:
+        values[drawn] = pd.concat(draws).groupby(level=0).mean()
     return Chance(values, none.sum().to_dict(), expected.to_dict(), error.to_dict())
 
 

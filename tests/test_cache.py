@@ -1,5 +1,6 @@
 import errno
 import functools
+import hashlib
 import multiprocessing
 import os
 import struct
@@ -58,9 +59,29 @@ def test_rows_are_decoded_once_in_order_and_memory_mapped(files):
     first, key = rows(files, counted)
     again, same_key = rows(files, counted)
     assert len(calls) == 7 and key == same_key
-    assert isinstance(again, np.memmap) and not again.flags.writeable
+    assert isinstance(again, np.memmap)
     assert again.shape == (7, 3, 8, 8) and again.dtype == np.uint8
     assert np.array_equal(first, np.stack([decode8(f) for f in files]))
+
+
+def test_writing_to_the_array_never_reaches_the_file(files):
+    array, _ = rows(files)
+    before = array.copy()
+    array[:] = 0
+    assert before.any() and np.array_equal(rows(files)[0], before)
+
+
+def test_an_array_larger_than_memory_is_mapped_read_only(files, monkeypatch):
+    load, wanted = np.load, rows(files)[0]
+
+    def refuse(file, mmap_mode):  # as Linux does with a copy-on-write map of that size
+        if mmap_mode == "c":
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return load(file, mmap_mode=mmap_mode)
+
+    monkeypatch.setattr(np, "load", refuse)
+    array, _ = rows(files)
+    assert not array.flags.writeable and np.array_equal(array, wanted)
 
 
 def test_more_files_than_a_chunk_keep_their_order(files, monkeypatch):
@@ -170,26 +191,34 @@ def test_a_failure_half_way_leaves_nothing_and_the_next_build_succeeds(files):
 
 
 def test_other_content_is_another_cache_and_the_same_content_the_same(files):
-    array, key = rows(files)
+    _, key = rows(files)
     assert rows(files, rule="other")[1] != key
     assert rows(files[::-1])[1] != key
     before = files[3].read_bytes()
-    stat = files[3].stat()
-    files[3].write_bytes(bytes([*before[:-20], before[-20] ^ 1, *before[-19:]]))
-    os.utime(files[3], ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size, same time
-    hashes = cache._file_hashes(files, False)
+    Image.new("RGB", (5, 5)).save(files[3])
+    array, other = rows(files)
+    assert other != key and not array[3].any()
     files[3].write_bytes(before)
     os.utime(files[3], (1, 1))
-    same, same_key = rows(files)
-    assert same_key == key and cache._file_hashes(files, False) != hashes
+    assert rows(files)[1] == key and len(left_over()) == 4
 
 
-def test_settled_files_are_not_read_again(files, monkeypatch):
-    real = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: real() + 10**10)  # ten seconds later
+def test_only_settled_files_are_not_read_again(files, monkeypatch):
+    read, real = [], time.time_ns
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self) or read_bytes(self))
     _, key = rows(files)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} read again"))
-    assert rows(files)[1] == key
+    rows(files)
+    assert len(read) == 14, "files of this very moment may still change within a tick of the clock"
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 10**10)  # ten seconds later
+    rows(files)
+    assert rows(files)[1] == key and len(read) == 21
+    before, stat = files[3].read_bytes(), files[3].stat()
+    files[3].write_bytes(bytes([*before[:-20], before[-20] ^ 1, *before[-19:]]))
+    os.utime(files[3], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    read.clear()
+    assert cache._file_hashes(files, False)[3] == hashlib.sha256(read_bytes(files[3])).hexdigest()
+    assert read == [files[3]], "same size and modification time, yet another change time"
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", None])
@@ -218,8 +247,8 @@ def logged_rows(files, log):
 def builder(files, tmp_path):
     """Another process that is half way through decoding 350 rows, and the log of who decodes."""
     log = tmp_path / "log"
-    spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=logged_rows, args=(files * 50, log))
+    fork = multiprocessing.get_context("fork")  # a spawned process would first import torch
+    process = fork.Process(target=logged_rows, args=(files * 50, log))
     process.start()
     while not log.exists():
         assert process.is_alive()
@@ -229,6 +258,7 @@ def builder(files, tmp_path):
     process.join()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_two_processes_build_one_cache_once(files, builder):
     process, log = builder
     array = logged_rows(files * 50, log)
@@ -237,6 +267,7 @@ def test_two_processes_build_one_cache_once(files, builder):
     assert len(left_over()) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_killed_build_leaves_no_cache_behind(files, builder):
     process, log = builder
     process.kill()

@@ -39,7 +39,7 @@ def faults(path: Path) -> set[str]:
     text = path.read_text(encoding="utf-8").replace("\\n", "\n")  # the escape of JSON
     rules = {
         "name": re.fullmatch(r"\d\d_[a-z0-9_]+\.ipynb", path.name),
-        "title": [cell for cell in cells if cell.source.startswith("# ")] == prose[:1] == cells[:1],
+        "title": [cell for cell in prose if cell.source.startswith("# ")] == prose[:1] == cells[:1],
         "parameters": len(parameters) == 1 and all(map(is_literal_assignment, parameters[0])),
         "counts": [cell.execution_count for cell in code] == list(range(1, len(code) + 1)),
         "long cell": all(len(cell.source.splitlines()) <= 20 for cell in code),
@@ -100,7 +100,7 @@ def test_each_rule_catches_the_notebook_that_breaks_it(rule, tmp_path):
             new_markdown_cell("# 00 · Title"),
             new_code_cell('profile = "smoke"\nseeds = (0, -1)', execution_count=1),
             new_markdown_cell("## A finding"),
-            new_code_cell("'a' % ()\n1 + 1", execution_count=2),
+            new_code_cell("# a comment\n'a' % ()\n1 + 1", execution_count=2),
         ]
     )
     notebook.cells[1].metadata["tags"] = ["parameters"]

@@ -4,6 +4,7 @@ A cache file appears under its final name only when it is complete, is built by 
 time, and is never changed; other content gets another name. Deleting any of them is safe.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -92,7 +93,7 @@ def cached(target: Path, write: Callable[[Path], None]) -> np.ndarray:
             if array is None:
                 with paths.atomic_path(target) as temporary:
                     write(temporary)
-                array = np.load(target, mmap_mode="c")
+                array = _mapped(target)
     return array
 
 
@@ -104,9 +105,13 @@ def save(target: Path, array: np.ndarray) -> None:
 
 def _mapped(target: Path) -> np.ndarray | None:
     try:
-        return np.load(target, mmap_mode="c")
+        return np.load(target, mmap_mode="c")  # torch wants writable arrays; the file stays as is
     except (FileNotFoundError, EOFError, ValueError):  # absent, or damaged: build it again
         return None
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        return np.load(target, mmap_mode="r")  # Linux maps "c" only up to the size of memory
 
 
 def _write_rows(temporary: Path, function: Callable, files: Sequence[Path], what: str) -> None:

@@ -33,21 +33,22 @@ __all__ = [
     "mulsupcon", "pair_weights", "simdis", "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
 ]  # fmt: skip
 
-#: One colour for life, in the paper's order; related losses have related hues.
+#: One colour for life, in the paper's order: any two at least 24 apart in CIELAB, for normal,
+#: deuteranopic and protanopic vision alike.
 COLOURS = {
-    "supcon_all": "#332288",
-    "supcon_any": "#88CCEE",
-    "lbase": "#777777",
-    "lproto": "#DDCC77",
-    "lmsc": "#999933",
-    "oml": "#AA4499",
-    "mulsupcon": "#117733",
-    "wg_mulsupcon": "#44AA99",
-    "simdis": "#6F4E37",
-    "lreg": "#882255",
-    "l_wo_reg": "#CC6677",
+    "supcon_all": "#4215B2",
+    "supcon_any": "#9ABAFF",
+    "lbase": "#5EAAAE",
+    "lproto": "#DFD372",
+    "lmsc": "#C37D58",
+    "oml": "#7766CD",
+    "mulsupcon": "#29406B",
+    "wg_mulsupcon": "#5EE2AE",
+    "simdis": "#524100",
+    "lreg": "#59232B",
+    "l_wo_reg": "#C2476D",
     "macl": "#D55E00",
-    "wg_macl": "#E69F00",
+    "wg_macl": "#FFBE00",
 }
 
 
