@@ -21,6 +21,13 @@ from maclcore.metrics import METRICS
 GREY = "#7f7f7f"
 #: how the reference rows are drawn: lines that frame an axis, not points on it
 REFERENCE_STYLE = {"chance": ":", "frozen": "-.", "oracle": "--"}
+#: columns of `collect()` as axes and legends name them
+SYMBOLS = {
+    "param: alpha": "α",
+    "param: beta": "β",
+    "param: temperature": "τ",
+    "lr": "learning rate",
+}
 
 
 def use_style() -> None:
@@ -225,8 +232,8 @@ def metric_panels(runs: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figu
                 ax.plot(paper.loc[method, metric], y, "x", color="black", ms=5)
         ax.set(title=metric, xlabel="%")
         ax.set_yticks(range(len(methods)), [label(m) for m in methods])
+        ax.set_ylim(len(methods) - 0.5, -0.5)
         ax.grid(axis="y", alpha=0.3)
-    axes[0].invert_yaxis()
     key = {name: {"color": GREY, "ls": line} for name, line in REFERENCE_STYLE.items()}
     key["ours, a point a run"] = {"color": "black", "ls": "", "marker": "o", "ms": 5}
     if paper is not None:
@@ -268,13 +275,13 @@ def ablation(
         for i, (value, part) in enumerate(runs.groupby(by, sort=False)):
             mean = 100 * part.groupby(x)[metric].mean()
             shade = colour(value) if value in LOSSES else palette[i]
-            name = label(value) if value in LOSSES else f"{by.removeprefix('param: ')} = {value}"
+            name = label(value) if value in LOSSES else f"{SYMBOLS.get(by, by)} = {value:g}"
             ax.plot(mean.index, mean, "o-", color=shade, label=name, ms=4)
         for reference, line in REFERENCE_STYLE.items():
             if references is not None and reference in set(references["loss"]):
                 value = references.loc[references["loss"] == reference, metric].mean()
                 ax.axhline(100 * value, color=GREY, ls=line, lw=1, label=reference)
-        ax.set(xlabel=x.removeprefix("param: "), ylabel=f"{metric} in %")
+        ax.set(xlabel=SYMBOLS.get(x, x), ylabel=f"{metric} in %")
         if log:
             ax.set_xscale("log")
     handles, names = ax.get_legend_handles_labels()
@@ -283,19 +290,24 @@ def ablation(
 
 
 def surfaces(grids: Mapping[str, pd.DataFrame], metric: str, chance: float | None = None) -> Figure:
-    """3-D surfaces of a metric in percent over α (rows) × β (columns), on one z-range."""
+    """3-D surfaces of a metric in percent over α (rows) × β (columns), on one z-range; the colours
+    span the surfaces, the axis also the plane at `chance`."""
     low, high = _range(grids, chance)
+    bottom, top = _range(grids, None)
     fig = plt.figure(figsize=(5.2 * len(grids), 4.2))
     for i, (title, grid) in enumerate(grids.items()):
         ax = fig.add_subplot(1, len(grids), i + 1, projection="3d")
         beta, alpha = np.meshgrid(grid.columns, grid.index)
-        ax.plot_surface(
-            alpha, beta, grid, cmap="viridis", vmin=low, vmax=high, edgecolor="0.4", lw=0.4
-        )
         if chance is not None:
-            ax.plot_surface(alpha, beta, np.full(grid.shape, chance), color=GREY, alpha=0.25)
-        ax.set(xlabel=r"$\alpha$", ylabel=r"$\beta$", zlabel=f"{metric} in %", zlim=(low, high))
-        ax.set_title(title)
+            corners = np.ix_([0, -1], [0, -1])  # one patch: more of them show their seams
+            plane = np.full((2, 2), chance)
+            ax.plot_surface(alpha[corners], beta[corners], plane, color=GREY, alpha=0.3)
+        ax.plot_surface(
+            alpha, beta, grid.to_numpy(), cmap="viridis", vmin=bottom, vmax=top,
+            edgecolor="0.3", lw=0.5, rstride=1, cstride=1,
+        )  # fmt: skip
+        ax.set(xlabel="α", ylabel="β", zlabel=f"{metric} in %", zlim=(low, high))
+        ax.set_title(title, y=0.98)
         ax.view_init(elev=24, azim=-130)
         ax.set_box_aspect(None, zoom=0.85)  # else the z label is cut off
     return fig
@@ -333,7 +345,7 @@ def heatmaps(grids: Mapping[str, pd.DataFrame], metric: str) -> Figure:
             grid, ax=ax, annot=True, fmt=".1f", cmap="viridis", vmin=low, vmax=high,
             cbar_kws={"label": f"{metric} in %"},
         )  # fmt: skip
-        ax.set(title=title, xlabel=r"$\beta$", ylabel=r"$\alpha$")
+        ax.set(title=title, xlabel="β", ylabel="α")
         ax.tick_params(axis="y", rotation=0)
     return fig
 
@@ -357,11 +369,13 @@ def gallery(
         + [_marks(labels[q], labels[found], label_names) for found in results]
         for q, _, results in rows
     ]
-    heights = [1.75 + 0.145 * max(text.count("\n") + 1 for text in line) for line in captions]
+    heights = [1.8 + 0.15 * max(text.count("\n") + 1 for text in line) for line in captions]
+    heights[-1] += 0.25  # of which the stamp takes a part
     fig, axes = plt.subplots(
         len(rows), len(captions[0]), squeeze=False, height_ratios=heights,
         figsize=(1.72 * len(captions[0]), sum(heights)),
     )  # fmt: skip
+    fig.get_layout_engine().set(h_pad=0.07)  # between captions and the row below
     for line, texts, (query, method, results) in zip(axes, captions, rows, strict=True):
         _show(line[0], images[query], texts[0], "black")
         line[0].set_ylabel(label(method), fontsize=10)

@@ -120,7 +120,8 @@ def write_tensors(
 def collect() -> pd.DataFrame:
     """One row a finished run, indexed by run_id: configuration, metrics, provenance as columns.
 
-    Metrics have their own names, those of the backbone's features `backbone: <name>`.
+    Metrics have their own names, those of the backbone's features `backbone: <name>`, the
+    loss's parameters, defaults included, `param: <name>`.
     """
     rows = {}
     for file in sorted(paths.runs_root().glob(f"*/{RESULT}")):
@@ -129,7 +130,7 @@ def collect() -> pd.DataFrame:
         rows[file.parent.name] = {
             **config,
             "loss_params": json.dumps(config["loss_params"]),
-            **{f"param: {name}": value for name, value in config["loss_params"].items()},
+            **{f"param: {name}": value for name, value in result["loss"].items()},
             **result["metrics"],
             **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
             **{f"archive: {name}": v for name, v in result["archive"].items()},

@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import struct
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -274,3 +275,13 @@ def test_a_killed_build_leaves_no_cache_behind(files, builder):
     process.join()
     assert not list(paths.cache_root().glob("some-*.npy"))
     assert len(rows(files * 50)[0]) == 350
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_progress_bar_is_for_terminals_only(files, capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    cache.cached_rows("some", "rule", decode8, files, progress=True)
+    assert ("Decoding some" in capsys.readouterr().err) == terminal
+    cache.cached_rows("other", "rule", decode8, files, progress=False)
+    assert capsys.readouterr().err == ""
