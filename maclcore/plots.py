@@ -37,6 +37,7 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
             "figure.dpi": 100,
             "savefig.dpi": 150,
+            "savefig.bbox": "tight",  # else titles of axes without a frame are cut off
             "font.size": 10,
             "axes.titlesize": 10,
             "axes.labelsize": 10,
