@@ -47,7 +47,7 @@ NOT_BUILT = {
     "l_wo_reg": "L-W/O-Reg",
 }
 #: ablations rank settings of one loss, so at the smoke profile they may be shorter still
-SHORT = {"smoke": {"epochs": 2}, "quick": {}, "paper": {}}
+SHORT = {"smoke": {"epochs": 1}, "quick": {}, "paper": {}}
 
 
 def main_tables(

@@ -396,7 +396,7 @@ def _marks(wanted: np.ndarray, has: np.ndarray, label_names: Sequence[str]) -> s
 
 
 def _show(ax: plt.Axes, image: np.ndarray, text: str, frame: str) -> None:
-    ax.imshow(np.moveaxis(np.asarray(image), 0, -1))
+    ax.imshow(np.moveaxis(np.asarray(image), 0, -1), interpolation="bilinear")
     ax.set(xticks=[], yticks=[])
     ax.set_xlabel(text, fontsize=8, loc="left", linespacing=1.1)
     for spine in ax.spines.values():

@@ -57,7 +57,8 @@ def rank(scores: Tensor, k: int | None = None, exclude: Tensor | None = None) ->
     # A float32 read as an integer sorts as the float does once negative values are flipped; score
     # and index in one 64-bit key make every key distinct, so any sort or top-k is a stable one.
     bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0: -0.0 ties with 0.0
-    key = (~(bits ^ ((bits >> 31) & 0x7FFFFFFF))).long() << 32
+    key = (~(bits ^ ((bits >> 31) & 0x7FFFFFFF))).long()
+    key <<= 32
     key |= torch.arange(scores.shape[1], device=scores.device)
     if exclude is not None:
         key.scatter_(1, exclude.to(key.device)[:, None], torch.iinfo(torch.int64).max)
