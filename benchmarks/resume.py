@@ -50,7 +50,9 @@ def main() -> None:
                 process.join()
                 kills += 1
                 state = Run(Path(disturbed) / "runs" / run_id)
-                left = sorted(p.name for p in state.folder.glob("*")) if state.folder.exists() else []
+                left = (
+                    sorted(p.name for p in state.folder.glob("*")) if state.folder.exists() else []
+                )
                 print(f"killed {kills}: {', '.join(left) or 'nothing written yet'}", flush=True)
             else:
                 print(f"finished after {kills} kills")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from maclcore.config import PROFILES, Config, nearest
-from maclcore.paths import ROOT, data_root, figures_root, results_root, runs_root
+from maclcore.paths import ROOT, figures_root, results_root, runs_root
 
 Profile = Literal["smoke", "quick", "paper"]
 Positional = tyro.conf.Positional

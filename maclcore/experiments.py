@@ -12,7 +12,7 @@ import pandas as pd
 
 from maclcore import paths
 from maclcore.config import Config
-from maclcore.losses import LOSSES
+from maclcore.losses import LOSSES, method_label
 from maclcore.metrics import METRICS
 from maclcore.store import Run, collect
 
@@ -38,16 +38,8 @@ AXES: dict[str, dict[str, tuple[float, ...]]] = {
         "lr": (0.1, 0.01, 0.001),
     },
 }
-#: losses of the published tables that the registry does not have
-NOT_BUILT = {
-    "lproto": "LProto",
-    "lmsc": "LMSC",
-    "oml": "OML",
-    "lreg": "LReg",
-    "l_wo_reg": "L-W/O-Reg",
-}
-#: ablations rank settings of one loss, so at the smoke profile they may be shorter still
-SHORT = {"smoke": {"epochs": 1}, "quick": {}, "paper": {}}
+#: ablations compare settings of one loss, some thirty runs: shorter than the tables below `paper`
+SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 5}, "paper": {}}
 
 
 def main_tables(
@@ -150,12 +142,14 @@ def stored_main_tables() -> pd.DataFrame:
 
 def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:
     """`results_table` of one archive's runs with the published value beside each of ours, if the
-    paper has the archive."""
+    paper has the archive; "–" where either has none."""
     ours, published = results_table(runs), paper_table(runs["archive"].iloc[0])
     if published is None:
         return ours
-    published = published.map("{:.2f}".format).rename(index=method_label).reindex(ours.index)
-    both = pd.concat({"ours": ours, "paper": published.fillna("–")}, axis=1).swaplevel(axis=1)
+    published = published.map("{:.2f}".format).rename(index=method_label)
+    order = ["Chance", "Frozen", *published.index, "Oracle"]
+    both = pd.concat({"ours": ours, "paper": published}, axis=1).reindex(order).fillna("–")
+    both = both.swaplevel(axis=1).rename_axis("method")
     return both[[(metric, source) for metric in METRICS for source in ("ours", "paper")]]
 
 
@@ -171,11 +165,6 @@ def weights_label(weights: str) -> str:
     """How a table or a caption calls the initial weights."""
     names = {"imagenet": "ImageNet", "resnet18_imagenet_layer1-3": "ImageNet (layers 1–3)"}
     return names.get(weights, weights)
-
-
-def method_label(method: str) -> str:
-    """The name of a loss or a reference row as tables and legends show it."""
-    return LOSSES[method].label if method in LOSSES else NOT_BUILT.get(method, method.capitalize())
 
 
 def _ablation(

@@ -15,7 +15,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from maclcore import paths
-from maclcore.losses import LOSSES
+from maclcore.losses import COLOURS, LOSSES
+from maclcore.losses import method_label as label
 from maclcore.metrics import METRICS
 
 GREY = "#7f7f7f"
@@ -70,11 +71,7 @@ def stamp(fig: Figure, profile: str, archive: str) -> Figure:
 
 
 def colour(method: str) -> str:
-    return LOSSES[method].colour if method in LOSSES else GREY
-
-
-def label(method: str) -> str:
-    return LOSSES[method].label if method in LOSSES else method.capitalize()
+    return COLOURS.get(method, GREY)
 
 
 def label_counts(table: pd.DataFrame) -> Figure:

@@ -1,11 +1,11 @@
 """One folder a run under `results/runs/`, written atomically; `collect()` reads them all.
 
-    config.json        what was asked for, written first
-    checkpoint.safetensors   the state after the last whole epoch; removed when the run is done
-    history.csv        one row an epoch
-    per_query.parquet  the seven metrics of every test query, float32
-    weights.safetensors, embeddings.safetensors   not tracked by git
-    result.json        metrics and provenance, written last: a run that has it is finished
+config.json        what was asked for, written first
+checkpoint.safetensors   the state after the last whole epoch; removed when the run is done
+history.csv        one row an epoch
+per_query.parquet  the seven metrics of every test query, float32
+weights.safetensors, embeddings.safetensors   not tracked by git
+result.json        metrics and provenance, written last: a run that has it is finished
 """
 
 import json
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from maclcore import paths
 from maclcore.config import Config, nearest
+from maclcore.metrics import METRICS
 
 RESULT = "result.json"
 
@@ -139,6 +140,8 @@ def collect() -> pd.DataFrame:
             "protocol": result["protocol"],
             "seconds": result["seconds"],
         }
+    if not rows:
+        return pd.DataFrame(columns=[*Config.__dataclass_fields__, *METRICS])
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
@@ -164,9 +163,7 @@ class _Training:
 
     def __post_init__(self) -> None:
         config, labels = self.config, self.archive.labels
-        self.stats = LabelStatistics.from_labels(
-            labels[self.split.train], self.archive.label_names
-        )
+        self.stats = LabelStatistics.from_labels(labels[self.split.train], self.archive.label_names)
         self.loss = build_loss(config.loss, self.stats, **config.loss_params).to(self.on)
         self.parameters = [*self.model.parameters(), *self.loss.parameters()]
         self.optimizer = torch.optim.Adam(

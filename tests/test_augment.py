@@ -59,9 +59,7 @@ def test_rotation_turns_by_the_named_angle():
 def test_colour_against_plain_arithmetic(image):
     pixels = image / 255
     got = aug.augment(image, neutral(brightness=1.0))
-    torch.testing.assert_close(
-        got, (pixels * (1 + aug.BRIGHTNESS)).clamp(max=1), atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close(got, (pixels * (1 + aug.BRIGHTNESS)).clamp(max=1), atol=1e-4, rtol=0)
     grey = (pixels * torch.tensor(aug.LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     s = 1 - aug.SATURATION
     got = aug.augment(image, neutral(saturation=0.0))
@@ -100,7 +98,9 @@ def test_draws_and_order_are_functions_of_seed_and_epoch_alone():
     assert torch.equal(shuffled(50, 10, seed=1, epoch=2), shuffled(50, 10, seed=1, epoch=2))
 
 
-@pytest.mark.parametrize(("n", "size", "shape"), [(50, 10, (5, 10)), (57, 10, (5, 10)), (7, 10, (1, 7))])
+@pytest.mark.parametrize(
+    ("n", "size", "shape"), [(50, 10, (5, 10)), (57, 10, (5, 10)), (7, 10, (1, 7))]
+)
 def test_batches_are_full_and_visit_an_image_at_most_once(n, size, shape):
     batches = shuffled(n, size, seed=0, epoch=0)
     assert batches.shape == shape and len(set(batches.flatten().tolist())) == batches.numel()

@@ -61,7 +61,9 @@ def test_a_run_is_stored_found_and_not_repeated(archive, results):
     assert all(0 <= value <= 1 for value in run.metrics.values())
     assert list(run.history["epoch"]) == [1, 2, 3]
     assert np.isfinite(run.history.to_numpy()).all()
-    assert not list(run.folder.glob("*.tmp")) and not (run.folder / "checkpoint.safetensors").exists()
+    assert (
+        not list(run.folder.glob("*.tmp")) and not (run.folder / "checkpoint.safetensors").exists()
+    )
     # means of the stored per-query values are the stored metrics
     mean = run.per_query.mean()
     assert {k: pytest.approx(v, abs=1e-6) for k, v in run.metrics.items()} == mean.to_dict()
@@ -87,7 +89,9 @@ def test_a_stored_network_gives_the_stored_embeddings(archive, results):
 
 
 def test_reference_rows_are_runs_and_frame_the_rest(archive, results):
-    runs = {m: train(small(archive, loss=m), progress=False) for m in ("chance", "frozen", "oracle")}
+    runs = {
+        m: train(small(archive, loss=m), progress=False) for m in ("chance", "frozen", "oracle")
+    }
     for metric in METRICS:
         assert runs["chance"].metrics[metric] < runs["oracle"].metrics[metric]
         assert runs["frozen"].metrics[metric] <= runs["oracle"].metrics[metric]
@@ -153,7 +157,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_checkpoin
         return (loss * math.nan if len(self.history) == 1 else loss), norm
 
     monkeypatch.setattr(_Training, "step", poisoned)
-    with pytest.raises(FloatingPointError, match=r"loss is nan in epoch 2, batch 1.*images img\d\d"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan in epoch 2, batch 1.*images img\d\d"
+    ):
         train(config, progress=False)
     assert _stamp(paths.runs_root() / config.run_id) and collect().empty
     monkeypatch.setattr(_Training, "step", original)

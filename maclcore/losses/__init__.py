@@ -30,7 +30,8 @@ from maclcore.losses.supcon import supcon_all, supcon_any
 
 __all__ = [
     "COLOURS", "LOSSES", "REDUCTIONS", "Loss", "PairLoss", "build_loss", "lbase", "macl",
-    "mulsupcon", "pair_weights", "simdis", "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
+    "method_label", "mulsupcon", "pair_weights", "simdis", "supcon_all", "supcon_any", "wg_macl",
+    "wg_mulsupcon",
 ]  # fmt: skip
 
 #: One colour for life, in the paper's order: any two at least 24 apart in CIELAB, for normal,
@@ -108,8 +109,17 @@ _NO_CODE = ("none released", "none")
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("supcon_all", "SupCon-ALL", supcon_all, _SUPCON + _LOG_P, _KHOSLA, *_SUPCONTRAST),
-        Loss("supcon_any", "SupCon-ANY", supcon_any, _SUPCON + _LOG_P, _KHOSLA, *_SUPCONTRAST),
+        Loss(
+            "supcon_all", "SupCon-ALL", supcon_all,
+            _SUPCON + _LOG_P + r", \quad P(i) = \{p \neq i : \mathbf{y}_p = \mathbf{y}_i\}",
+            _KHOSLA, *_SUPCONTRAST,
+        ),
+        Loss(
+            "supcon_any", "SupCon-ANY", supcon_any,
+            _SUPCON + _LOG_P
+            + r", \quad P(i) = \{p \neq i : \mathbf{y}_p \cap \mathbf{y}_i \neq \emptyset\}",
+            _KHOSLA, *_SUPCONTRAST,
+        ),
         Loss(
             "lbase", "LBase", lbase,
             r"-\sum_{p \in A(i)} \frac{J_{ip}}{\sum_{k \in A(i)} J_{ik}} " + _LOG_P,
@@ -133,6 +143,22 @@ LOSSES: dict[str, Loss] = {
         ),
     )
 }  # fmt: skip
+
+
+#: losses of the published tables that are not built yet
+_PUBLISHED = {
+    "lproto": "LProto",
+    "lmsc": "LMSC",
+    "oml": "OML",
+    "lreg": "LReg",
+    "l_wo_reg": "L-W/O-Reg",
+}
+
+
+def method_label(method: str) -> str:
+    """A loss, published or built, or a reference row, as tables and legends call it."""
+    label = LOSSES[method].label if method in LOSSES else _PUBLISHED.get(method)
+    return label or method.capitalize()
 
 
 class PairLoss(nn.Module):
