@@ -39,7 +39,7 @@ AXES: dict[str, dict[str, tuple[float, ...]]] = {
     },
 }
 #: ablations compare settings of one loss, some thirty runs: shorter than the tables below `paper`
-SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 5}, "paper": {}}
+SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "paper": {}}
 
 
 def main_tables(
