@@ -31,8 +31,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 reproduce: env
 	$(PY) -m maclcore notebooks --profile smoke --archive synthetic
-	@$(PY) -c 'from maclcore import paths; \
-	print("Tables:  %s\nFigures: %s" % (paths.results_root(), paths.figures_root()))'
 
 # Every part runs, whatever became of the one before. Notebooks 00, 02 and 03 must give the stored
 # outputs; the others depend on the machine, so their assertions do the checking. 04 trains what 05-08 read.
