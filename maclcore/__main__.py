@@ -77,10 +77,12 @@ def evaluate(
         data: the folder that holds the archives; default: MACL_DATA.
     """
     import numpy as np
+    import torch
 
     from maclcore import reference
     from maclcore.data import load_archive
     from maclcore.metrics import evaluate as measure
+    from maclcore.model import resolve_precision
     from maclcore.retrieval import embed
     from maclcore.store import Run
     from maclcore.train import load_model
@@ -90,7 +92,8 @@ def evaluate(
     source = load_archive(archive or config.archive, image_size=config.image_size, root=data)
     parts = source.split(config.split_seed)._asdict()
     index = np.arange(len(source.images)) if split == "all" else parts[split]
-    z, h = embed(load_model(found), source.images, index)
+    precision = resolve_precision(config.precision, torch.device("cpu"), config.image_size)
+    z, h = embed(load_model(found), source.images, index, precision=precision)
     y = source.labels[index]
     print(f"{source.title}, {split}: {len(index)} queries, each against the others")
     _print_metrics(
@@ -175,8 +178,10 @@ def notebooks(
         raise ValueError(f"no notebook {' '.join(only)} in {ROOT / 'notebooks'}")
     for file in files:
         start = time.perf_counter()
+        known = papermill.inspect_notebook(file)  # not every notebook has every parameter
+        given = {name: value for name, value in parameters.items() if name in known}
         papermill.execute_notebook(
-            file, target / file.name, parameters, cwd=file.parent, progress_bar=False
+            file, target / file.name, given, cwd=file.parent, progress_bar=False
         )
         print(f"{file.name:32} {time.perf_counter() - start:6.1f} s", flush=True)
     print(f"executed notebooks: {target}\ntables and runs:    {results_root()}")
@@ -242,6 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             description=__doc__,
             args=arguments,
         )
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, TypeError, LookupError, OSError, FloatingPointError) as error:
         if os.environ.get("MACL_TRACEBACK"):
             raise
