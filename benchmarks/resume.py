@@ -38,25 +38,24 @@ def main() -> None:
         process.start()
         process.join()
         whole = time.perf_counter() - start
+        start = time.perf_counter()
+        process = context.Process(target=run, args=(options, straight))  # finds it finished
+        process.start()
+        process.join()
+        startup = time.perf_counter() - start
         moments = random.Random(arguments.seed)
-        kills = 0
-        while kills < arguments.kills:
+        for kill in range(1, arguments.kills + 1):
             process = context.Process(target=run, args=(options, disturbed))
             process.start()
-            # later than the imports, and not always early enough to catch the run
-            process.join(moments.uniform(0.25, 0.9) * whole)
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGKILL)
-                process.join()
-                kills += 1
-                state = Run(Path(disturbed) / "runs" / run_id)
-                left = (
-                    sorted(p.name for p in state.folder.glob("*")) if state.folder.exists() else []
-                )
-                print(f"killed {kills}: {', '.join(left) or 'nothing written yet'}", flush=True)
-            else:
-                print(f"finished after {kills} kills")
-                break
+            # short enough that the kills together do not outlast the run
+            process.join(startup + moments.random() * (whole - startup) / arguments.kills)
+            if not process.is_alive():
+                raise SystemExit(f"the run was finished before kill {kill}: use more epochs")
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            folder = Path(disturbed) / "runs" / run_id
+            left = sorted(file.name for file in folder.glob("*"))
+            print(f"kill {kill} left: {', '.join(left) or 'nothing'}", flush=True)
         process = context.Process(target=run, args=(options, disturbed))
         process.start()
         process.join()
