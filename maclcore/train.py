@@ -51,6 +51,8 @@ def train(config: Config, *, progress: bool = True, device: str | None = None) -
     with FileLock(run.folder / "run.lock"):
         if run.finished:
             return run
+        for leftover in (*run.folder.glob(".tmp*"), *run.folder.glob(".*.tmp")):
+            leftover.unlink(missing_ok=True)  # half-written by a process that was killed
         store.write_json(run.folder / "config.json", config.to_dict())
         start = time.perf_counter()
         on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
