@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import torchvision.models
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
@@ -34,7 +35,7 @@ class RetrievalNet(nn.Module):
         image_size: int = 224,
     ) -> None:
         super().__init__()
-        known = list_models(module=__import__("torchvision").models)
+        known = list_models(module=torchvision.models)
         if backbone not in known:
             raise ValueError(f"unknown backbone {backbone!r}{nearest(backbone, known)}")
         self.fresh: list[str] = []
