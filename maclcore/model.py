@@ -81,7 +81,7 @@ def weights_file(weights: str) -> Path:
 
 
 def resolve_precision(precision: str, device: torch.device, image_size: int) -> str:
-    """What "auto" means here: bf16 where the hardware has matrix units for it, else fp32.
+    """What "auto" means here: bf16 where the hardware multiplies it (AMX, AVX-512), else fp32.
 
     Small images do not fill those units: on two cores with AMX, bf16 gains nothing at 32 px.
     """
@@ -89,7 +89,8 @@ def resolve_precision(precision: str, device: torch.device, image_size: int) -> 
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_amx_tile_supported() and image_size >= 48 else "fp32"
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if fast and image_size >= 48 else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
