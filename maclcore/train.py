@@ -166,7 +166,9 @@ class _Training:
     def __post_init__(self) -> None:
         config, labels = self.config, self.archive.labels
         self.stats = LabelStatistics.from_labels(labels[self.split.train], self.archive.label_names)
-        self.loss = build_loss(config.loss, self.stats, **config.loss_params).to(self.on)
+        self.loss = build_loss(
+            config.loss, self.stats, embedding_dim=config.embedding_dim, **config.loss_params
+        ).to(self.on)
         self.parameters = [*self.model.parameters(), *self.loss.parameters()]
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True

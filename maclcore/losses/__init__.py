@@ -3,7 +3,10 @@
 One alphabet of shapes: `N` images in a batch, `D` embedding, `L` labels; `z (N, D)` unit rows,
 `y (N, L)` multi-hot. Every loss is a function `loss(z, y, ...) -> scalar`, float32 inside autocast:
 
-* one view of each image; an anchor is contrasted with all other images of the batch;
+* an anchor is contrasted with all other images of the batch; two views of an image are two images;
+* four losses also take `prototypes (L, D)`, learned, one a label, which join the images;
+* with `keys (M, D)` and `key_labels (M, L)`, from a momentum encoder, anchors are contrasted with
+  those alone and nothing is left out (MoCo); in `lmsc` they join the images. They get no gradient;
 * whoever calls normalises `z`; un-normalised rows, NaN, an empty batch, shapes that disagree and
   labels other than 0/1 are a TypeError or ValueError;
 * an anchor without a positive contributes 0, and `reduction` says whether it counts in the mean;
@@ -24,14 +27,16 @@ from maclcore.config import nearest
 from maclcore.labels import Array, LabelStatistics, as_labels
 from maclcore.losses.macl import macl, wg_macl
 from maclcore.losses.mulsupcon import mulsupcon, wg_mulsupcon
+from maclcore.losses.oml import oml
 from maclcore.losses.overlap import lbase, simdis
 from maclcore.losses.pairs import REDUCTIONS, Pairs
+from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
 from maclcore.losses.supcon import supcon_all, supcon_any
 
 __all__ = [
-    "COLOURS", "LOSSES", "REDUCTIONS", "Loss", "PairLoss", "build_loss", "lbase", "macl",
-    "method_label", "mulsupcon", "pair_weights", "simdis", "supcon_all", "supcon_any", "wg_macl",
-    "wg_mulsupcon",
+    "COLOURS", "LOSSES", "REDUCTIONS", "Loss", "LossModule", "build_loss", "l_wo_reg", "lbase",
+    "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon", "oml", "pair_weights", "simdis",
+    "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
 ]  # fmt: skip
 
 #: One colour for life, in the paper's order: any two at least 24 apart in CIELAB, for normal,
@@ -64,6 +69,8 @@ class Loss:
     source: str  #: paper and year
     reference: str  #: released code, if any; every loss here is written from its formula
     licence: str  #: of that code
+    two_views: bool = False  #: in its original form a batch holds two views of each image
+    queue: str | None = None  #: what its original form does with a queue: "moco", "joins" or None
 
     @property
     def colour(self) -> str:
@@ -72,8 +79,17 @@ class Loss:
     @property
     def defaults(self) -> dict[str, Any]:
         """Every parameter with its default, read from the function's signature."""
-        parameters = inspect.signature(self.function.weights).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        parameters = inspect.signature(self.function).parameters.values()
+        return {
+            p.name: p.default
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY and p.name not in ("check", "keys", "key_labels")
+        }
+
+    @property
+    def needs_prototypes(self) -> bool:
+        """Whether the function takes learned prototypes, one for each label."""
+        return "prototypes" in inspect.signature(self.function).parameters
 
     @property
     def needs_stats(self) -> bool:
@@ -85,6 +101,11 @@ _LOG_P = r"\log \frac{\exp(s_{ip} / \tau)}{\sum_{a \in A(i)} \exp(s_{ia} / \tau)
 _LOG_P_T = _LOG_P.replace(r"s_{ip} / \tau", "s_{ip} / T_{ip}").replace(r"\tau", "T_{ia}")
 _SUPCON = r"-\frac{1}{|P(i)|} \sum_{p \in P(i)} "
 _BY_LABEL = r"\sum_{l \in \mathbf{y}_i} \frac{1}{|P_{il}|} \sum_{p \in P_{il}} "
+# over images X and prototypes together, each with its label set
+_JOINT = (
+    r"-\sum_{p \in X} \frac{1}{|\mathbf{y}_i|} \sum_{l \in \mathbf{y}_i \cap \mathbf{y}_p} "
+    r"\frac{r_{ip}}{\sum_{k \in X,\, l \in \mathbf{y}_k} r_{ik}} "
+)
 _WG = r"-\frac{1}{|\mathbf{y}_i|} "
 
 _KHOSLA = "Khosla et al., Supervised Contrastive Learning, NeurIPS 2020"
@@ -96,6 +117,9 @@ _ZHANG = "Zhang and Wu, Multi-Label Supervised Contrastive Learning, AAAI 2024"
 _HUANG = (
     "Huang et al., Similarity-Dissimilarity Loss for Multi-label SupCon, arXiv:2410.13439, 2024"
 )
+_IMBRIACO = (
+    "Imbriaco et al., Toward Multilabel Image Retrieval for Remote Sensing, IEEE TGRS 2022"
+)
 _MACL = "MACL: Multi-Label Adaptive Contrastive Learning Loss for RS Image Retrieval, 2025"
 
 _SUPCONTRAST = ("github.com/HobbitLong/SupContrast", "BSD-2-Clause")
@@ -104,6 +128,7 @@ _COMPREHENSIVE = (
     "Apache-2.0 (its README: MIT)",
 )
 _MULSUPCON = ("github.com/williamzhangsjtu/MulSupCon", "none stated")
+_OML = ("github.com/RImbriaco/OML", "MIT")
 _NO_CODE = ("none released", "none")
 
 LOSSES: dict[str, Loss] = {
@@ -112,105 +137,160 @@ LOSSES: dict[str, Loss] = {
         Loss(
             "supcon_all", "SupCon-ALL", supcon_all,
             _SUPCON + _LOG_P + r", \quad P(i) = \{p \neq i : \mathbf{y}_p = \mathbf{y}_i\}",
-            _KHOSLA, *_SUPCONTRAST,
+            _KHOSLA, *_SUPCONTRAST, True, "moco",
         ),
         Loss(
             "supcon_any", "SupCon-ANY", supcon_any,
             _SUPCON + _LOG_P
             + r", \quad P(i) = \{p \neq i : \mathbf{y}_p \cap \mathbf{y}_i \neq \emptyset\}",
-            _KHOSLA, *_SUPCONTRAST,
+            _KHOSLA, *_SUPCONTRAST, True, "moco",
         ),
         Loss(
             "lbase", "LBase", lbase,
             r"-\sum_{p \in A(i)} \frac{J_{ip}}{\sum_{k \in A(i)} J_{ik}} " + _LOG_P,
             _AUDIBERT, *_COMPREHENSIVE,
         ),
-        Loss("mulsupcon", "MulSupCon", mulsupcon, "-" + _BY_LABEL + _LOG_P, _ZHANG, *_MULSUPCON),
+        Loss(
+            "lproto", "LProto", lproto,
+            r"-\frac{1}{|\mathbf{y}_i|} \sum_{l \in \mathbf{y}_i} \log \frac{\exp(z_i \cdot c_l / "
+            r"\tau)}{\sum_{k=1}^{L} \exp(z_i \cdot c_k / \tau)}",
+            _AUDIBERT, *_COMPREHENSIVE,
+        ),
+        Loss(
+            "lmsc", "LMSC", lmsc,
+            r"-\frac{1}{|\mathbf{y}_i|} \Big[ \sum_{p \in A(i)} \sum_{l \in \mathbf{y}_i \cap "
+            r"\mathbf{y}_p} \frac{\alpha}{|\mathbf{y}_i \cup \mathbf{y}_p| n_{il}} \log q_{ip} + "
+            r"\sum_{l \in \mathbf{y}_i} \frac{1}{n_{il}} \log q_{il} \Big], \quad q_{ix} = \frac{"
+            r"\exp(s_{ix} / \tau)}{\beta \sum_{k \in A(i)} \exp(s_{ik} / \tau) + "
+            r"\sum_{l=1}^{L} \exp(z_i \cdot c_l / \tau)}",
+            _AUDIBERT, *_COMPREHENSIVE, queue="joins",
+        ),
+        Loss(
+            "oml", "OML", oml,
+            r"1 - \frac{1}{L} \sum_{l=1}^{L} \frac{1}{N |Q_l|} \sum_{q, j \in Q_l} \frac{1 + "
+            r"\sum_{k \in Q_l \setminus j} \sigma_\theta(s_{qk} - s_{qj})}{1 + \sum_{k \neq j} "
+            r"\sigma_\theta(s_{qk} - s_{qj})}",
+            _IMBRIACO, *_OML,
+        ),
+        Loss(
+            "mulsupcon", "MulSupCon", mulsupcon,
+            "-" + _BY_LABEL + _LOG_P, _ZHANG, *_MULSUPCON, queue="moco",
+        ),
         Loss(
             "wg_mulsupcon", "Wg-MulSupCon", wg_mulsupcon,
-            _WG + _BY_LABEL + _LOG_P, _ZHANG, *_MULSUPCON,
+            _WG + _BY_LABEL + _LOG_P, _ZHANG, *_MULSUPCON, queue="moco",
         ),
         Loss(
             "simdis", "Sim-Dis", simdis,
             _SUPCON + r"\frac{|\mathbf{y}_i \cap \mathbf{y}_p|}{|\mathbf{y}_i|} "
             r"\frac{1}{1 + |\mathbf{y}_p \setminus \mathbf{y}_i|} " + _LOG_P,
-            _HUANG, *_NO_CODE,
+            _HUANG, *_NO_CODE, queue="moco",
         ),
-        Loss("macl", "MACL", macl, "-" + _BY_LABEL + "w_{ip} " + _LOG_P_T, _MACL, *_NO_CODE),
+        Loss(
+            "lreg", "LReg", lreg,
+            _JOINT + _LOG_P + r" - \sum_{p \in P(i)} [\sigma_{ip} - w_{ip}]_+ \frac{s_{ip}}{\tau}",
+            _AUDIBERT, *_COMPREHENSIVE,
+        ),
+        Loss("l_wo_reg", "L-W/O-Reg", l_wo_reg, _JOINT + _LOG_P, _AUDIBERT, *_COMPREHENSIVE),
+        Loss(
+            "macl", "MACL", macl,
+            "-" + _BY_LABEL + "w_{ip} " + _LOG_P_T, _MACL, *_NO_CODE, queue="moco",
+        ),
         Loss(
             "wg_macl", "Wg-MACL", wg_macl,
-            _WG + _BY_LABEL + "w_{ip} " + _LOG_P_T, _MACL, *_NO_CODE,
+            _WG + _BY_LABEL + "w_{ip} " + _LOG_P_T, _MACL, *_NO_CODE, queue="moco",
         ),
     )
 }  # fmt: skip
 
 
-#: losses of the published tables that are not built yet
-_PUBLISHED = {
-    "lproto": "LProto",
-    "lmsc": "LMSC",
-    "oml": "OML",
-    "lreg": "LReg",
-    "l_wo_reg": "L-W/O-Reg",
-}
-
-
 def method_label(method: str) -> str:
-    """A loss, published or built, or a reference row, as tables and legends call it."""
-    label = LOSSES[method].label if method in LOSSES else _PUBLISHED.get(method)
-    return label or method.capitalize()
+    """A loss or a reference row, as tables and legends call it."""
+    return LOSSES[method].label if method in LOSSES else method.capitalize()
 
 
-class PairLoss(nn.Module):
-    """A loss of the registry with its parameters fixed: `loss(z, y) -> scalar`, nothing to learn.
+class LossModule(nn.Module):
+    """A loss of the registry with its parameters fixed: `loss(z, y) -> scalar`.
 
+    `prototypes (L, D)`, Xavier-uniform at first, are its only trainable parameter, if it has them.
     Values of `z` and `y` are checked at every call on a CPU and at the first on a GPU, where each
     check would wait for the device.
     """
 
-    def __init__(self, loss: Loss, given: tuple, params: dict[str, Any]) -> None:
+    def __init__(
+        self, loss: Loss, stats: LabelStatistics | None, embedding_dim: int, params: dict[str, Any]
+    ) -> None:
         super().__init__()
-        self.loss, self.given, self.params, self.called = loss, given, params, False
+        self.loss, self.params, self.called = loss, params, False
+        self.stats = stats if loss.needs_stats else None
+        if loss.needs_prototypes:
+            prototypes = torch.empty(len(stats.label_names), embedding_dim)
+            self.prototypes = nn.Parameter(nn.init.xavier_uniform_(prototypes))
 
-    def forward(self, z: Tensor, y: Array) -> Tensor:
-        check = not self.called or z.device.type == "cpu"
+    def forward(self, z: Tensor, y: Array, **keys: Tensor) -> Tensor:
+        """The loss of a batch; `keys` and `key_labels` from a momentum encoder, if there is one."""
+        check = not torch.compiler.is_compiling() and (not self.called or z.device.type == "cpu")
         self.called = True
-        return self.loss.function(z, y, *self.given, check=check, **self.params)
+        given = [self.stats] if self.stats else []
+        given += [self.prototypes] if self.loss.needs_prototypes else []
+        return self.loss.function(z, y, *given, check=check, **keys, **self.params)
 
     def extra_repr(self) -> str:
         return ", ".join([self.loss.name, *(f"{k}={v!r}" for k, v in self.params.items())])
 
 
-def build_loss(name: str, stats: LabelStatistics | None = None, **params: Any) -> PairLoss:
+def build_loss(
+    name: str,
+    stats: LabelStatistics | None = None,
+    *,
+    embedding_dim: int | None = None,
+    **params: Any,
+) -> LossModule:
     """The loss of that name as a module; `params` override its defaults.
 
-    ValueError for an unknown name, TypeError for an unknown parameter, both naming the nearest one;
-    ValueError for a parameter's value that cannot work.
+    stats: statistics of the training labels, for losses that count them or have prototypes.
+    embedding_dim: D, for losses with prototypes.
+    ValueError for an unknown name, TypeError for an unknown parameter, both naming the nearest one,
+    and for stats or embedding_dim that lack; ValueError for a parameter's value that cannot work.
     """
-    loss, given = _resolve(name, stats, params)
-    # the weights of a few label sets, so that a bad value fails here and not in mid-training
-    pair_weights(name, [[True]] if stats is None else stats.sets[:64], stats, **params)
-    return PairLoss(loss, given, loss.defaults | params)
+    loss = _resolve(name, stats, params)
+    if loss.needs_prototypes and not (isinstance(stats, LabelStatistics) and embedding_dim):
+        raise TypeError(f"{name} has prototypes: it needs stats and embedding_dim=D")
+    module = LossModule(loss, stats, embedding_dim or 1, loss.defaults | params)
+    # a few label sets, so that a bad value fails here and not in mid-training
+    y = torch.ones(1, 1) if stats is None else torch.from_numpy(stats.sets[:64])
+    z = torch.zeros(len(y), embedding_dim or 1)
+    z[:, 0] = 1
+    with torch.no_grad():
+        module(z, y)
+    module.called = False
+    return module
 
 
 def pair_weights(
     name: str, y: Array, stats: LabelStatistics | None = None, **params: Any
 ) -> tuple[Tensor, Tensor]:
-    """The label side of a loss: W and T, (N, N) each, for labels `y` (N, L), anchors in rows.
+    """The label side of a loss: W and T (A, C), anchors in rows, for labels `y` (N, L).
 
-    W is 0 on the diagonal and stands before the mean over anchors; T is not used on the diagonal.
-    Raises as `build_loss` does.
+    Anchors and candidates are the N images, followed by the L prototypes where a loss has them
+    among its anchors or candidates (`arrange` in `pairs`); for `lproto` the candidates are the
+    prototypes alone. W is 0 where an anchor meets itself, and stands before the mean over anchors;
+    T is not used there. Raises as `build_loss` does, and ValueError for `oml`, which has neither.
     """
-    loss, given = _resolve(name, stats, params)
+    loss = _resolve(name, stats, params)
+    if loss.function.weights is None:
+        raise ValueError(f"{name} compares ranks, not pairs: it has no W and no T")
     y = as_labels(y)
     y = y if isinstance(y, Tensor) else torch.tensor(y)
-    pairs = Pairs.of(y, torch.get_default_dtype())
-    W, T, _ = loss.function.weights(pairs, *given, **params)
+    pairs = Pairs.of(y, torch.get_default_dtype(), loss.function.layout)
+    W, T, *_ = loss.function.weights(pairs, *([stats] if loss.needs_stats else []), **params)
+    if pairs.own is not None:
+        W = W.scatter(1, pairs.own[:, None], 0)
     return W, torch.as_tensor(T, dtype=W.dtype, device=W.device).expand_as(W)
 
 
-def _resolve(name: str, stats: LabelStatistics | None, params: dict) -> tuple[Loss, tuple]:
-    """The entry of that name, and what its function takes between (z, y) and `params`."""
+def _resolve(name: str, stats: LabelStatistics | None, params: dict) -> Loss:
+    """The entry of that name, after checking what is given with it."""
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
     loss = LOSSES[name]
@@ -218,4 +298,4 @@ def _resolve(name: str, stats: LabelStatistics | None, params: dict) -> tuple[Lo
         raise TypeError(f"{name} has no parameter {key!r}{nearest(key, loss.defaults)}")
     if loss.needs_stats and not isinstance(stats, LabelStatistics):
         raise TypeError(f"{name} needs the LabelStatistics of the training labels, got {stats!r}")
-    return loss, (stats,) if loss.needs_stats else ()
+    return loss

@@ -81,26 +81,26 @@ def wg_macl(
 
 
 def shared_frequency(pairs: Pairs, stats: LabelStatistics, f: str) -> Tensor:
-    """f(y_i, y_p) >= 1, (N, N): how often the labels that two images share occur in training."""
+    """f(y_i, y_p) >= 1, (A, C): how often the labels that two images share occur in training."""
     choose("f", f, ("support", "min", "mean", "cooccurrence"))
-    y, counts = pairs.y, stats.tensor("counts", pairs.y)
+    y, others, counts = pairs.y, pairs.candidates, stats.tensor("counts", pairs.y)
     if f == "support":
-        frequency = support(y, stats)
+        frequency = support(y, others, stats)
     elif f == "mean":
-        frequency = (y * counts) @ y.T / pairs.shared.clamp(min=1)
+        frequency = (y * counts) @ others.T / pairs.shared.clamp(min=1)
     elif f == "cooccurrence":
-        together = y @ stats.tensor("cooccurrence", y) @ y.T
-        frequency = together / (pairs.size[:, None] * pairs.size).clamp(min=1)
+        together = y @ stats.tensor("cooccurrence", y) @ others.T
+        frequency = together / (pairs.size[:, None] * pairs.candidate_size).clamp(min=1)
     else:
         frequency = torch.ones_like(pairs.shared)
         for label in stats.counts.argsort()[::-1].tolist():  # the rarest shared label is the last
-            both = y[:, label, None] * y[:, label] > 0
+            both = y[:, label, None] * others[:, label] > 0
             frequency = torch.where(both, counts[label], frequency)
     return frequency.clamp(min=1)
 
 
 def anchor_frequency(pairs: Pairs, stats: LabelStatistics, h: str) -> Tensor:
-    """h(y_i) >= 1, (N, 1): how often the labels of an anchor occur in training."""
+    """h(y_i) >= 1, (A, 1): how often the labels of an anchor occur in training."""
     choose("h", h, ("mean", "min", "sum"))
     y, counts = pairs.y, stats.tensor("counts", pairs.y)
     if h == "min":
@@ -110,14 +110,15 @@ def anchor_frequency(pairs: Pairs, stats: LabelStatistics, h: str) -> Tensor:
     return frequency.clamp(min=1)[:, None]
 
 
-def support(y: Tensor, stats: LabelStatistics) -> Tensor:
-    """Number of training images that contain y_i ∩ y_p, (N, L) -> (N, N); seen in training or not.
+def support(y: Tensor, others: Tensor, stats: LabelStatistics) -> Tensor:
+    """Number of training images that contain y_i ∩ y_p, (A, L), (C, L) -> (A, C); seen or not.
 
     With few labels one gather from a table over all sets, else counted and remembered on the CPU.
     """
     if stats.support_table is None:
-        return torch.from_numpy(stats.shared_support(y, y)).to(y)
+        return torch.from_numpy(stats.shared_support(y, others)).to(y)
     bit = 2 ** torch.arange(y.shape[1], device=y.device)
-    key = (y.long() * bit).sum(dim=1)  # a label set as a bit mask, so that & is its intersection
-    shared = (key[:, None] & key).flatten()
-    return stats.tensor("support_table", y).index_select(0, shared).view(len(y), len(y))
+    # a label set as a bit mask, so that & is its intersection
+    a, b = (y.long() * bit).sum(dim=1), (others.long() * bit).sum(dim=1)
+    shared = (a[:, None] & b).flatten()
+    return stats.tensor("support_table", y).index_select(0, shared).view(len(a), len(b))

@@ -21,5 +21,6 @@ def simdis(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active")
     the logarithm and are not normalised. (The displayed equation was not at hand.)
     """
     similarity = pairs.shared / pairs.size[:, None].clamp(min=1)
-    dissimilarity = 1 / (1 + pairs.size - pairs.shared)
-    return pairs.mean_over(pairs.shared >= 1) * similarity * dissimilarity, temperature, reduction
+    dissimilarity = 1 / (1 + pairs.candidate_size - pairs.shared)
+    positives = pairs.mean_over((pairs.shared >= 1).to(pairs.y))
+    return positives * similarity * dissimilarity, temperature, reduction

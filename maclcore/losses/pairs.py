@@ -1,57 +1,112 @@
 """The one formula behind the losses, and the primitives they share.
 
-    L = reduce_i  - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} exp(s_ia / T_ia) ],    s = z zᵀ
+    L = reduce_i  - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} m_a exp(s_ia / T_ia) ],    s = z cᵀ
 
-A loss is a function from labels to `(W, T, reduction)`: who attracts whom and how much, how sharp
-each pair is, and how the anchors are averaged. `pairwise` turns it into `loss(z, y) -> scalar`.
+Anchors z are contrasted with candidates c, which are the same images, or have learned prototypes of
+the labels among them, or come from a queue. A loss is a function from labels to `Terms`: who
+attracts whom and how much (W), how sharp each pair is (T), how the anchors are averaged.
+`pairwise` turns it into `loss(z, y) -> scalar`.
 """
 
 import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from maclcore.labels import as_labels
 
 #: largest error in the squared length of an embedding; rounding to bf16 stays below 0.01
 UNIT_TOLERANCE = 0.02
+#: numbers in a tile of the (anchor, candidate) matrix: 1 MiB in float32 stays in a core's cache
+TILE = 1 << 18
+#: batches of fewer images are not searched for equal label sets
+MANY = 512
+#: numbers in a table over distinct label sets, beyond which tiles are computed one by one
+TABLE = 1 << 24
+
+Keyword = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+class Terms(NamedTuple):
+    """What a loss makes of the labels of (A, C) pairs, anchors in rows."""
+
+    W: Tensor  #: (A, C) >= 0, before the mean over anchors
+    T: Tensor | float  #: (A, C), or one for all
+    reduction: str  #: a key of REDUCTIONS
+    multiplicity: Tensor | None = None  #: (C,) m_a >= 0; None: 1
+    attract_only: bool = False  #: positives are never repelled (LReg)
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Labels of a batch as all of its pairs, anchor i against image p; A(i) is `other[i]`."""
+    """Labels of anchors against those of candidates, in the floating type of the loss.
 
-    y: Tensor  #: (N, L) 0/1, in the floating type of the loss
-    other: Tensor  #: (N, N) 0 on the diagonal, else 1: an anchor is never its own contrast
+    A row of candidates may stand for several images with equal label sets: every sum over an
+    anchor's candidates is `total`, which counts them and leaves the anchor itself out.
+    """
+
+    y: Tensor  #: (A, L) 0/1, anchors
+    candidates: Tensor  #: (C, L) 0/1
+    count: Tensor  #: (C,) how many candidates have that row
+    own: Tensor | None  #: (A,) the row that holds the anchor itself; None: it is no candidate
 
     @classmethod
-    def of(cls, y: Tensor, dtype: torch.dtype) -> "Pairs":
-        return cls(y.to(dtype), 1 - torch.eye(len(y), dtype=dtype, device=y.device))
+    def of(
+        cls, y: Tensor, dtype: torch.dtype, layout: str = "images", key_labels: Tensor | None = None
+    ) -> "Pairs":
+        """All pairs of a batch with labels y (N, L); `layout` as in `arrange`."""
+        y = y.to(dtype)
+        keys = None if key_labels is None else key_labels.to(dtype)
+        anchors, candidates = arrange(layout, y, keys, y.new_ones(y.shape[1]).diag())
+        itself = layout in ("extended", "joint") or (layout == "images" and keys is None)
+        own = torch.arange(len(anchors), device=y.device) if itself else None
+        return cls(anchors, candidates, y.new_ones(len(candidates)), own)
+
+    def rows(self, rows: slice) -> "Pairs":
+        """The pairs of some of the anchors."""
+        own = None if self.own is None else self.own[rows]
+        return replace(self, y=self.y[rows], own=own)
 
     @functools.cached_property
     def size(self) -> Tensor:
-        """(N,) |y_i|"""
+        """(A,) |y_i|"""
         return self.y.sum(dim=1)
 
     @functools.cached_property
+    def candidate_size(self) -> Tensor:
+        """(C,) |y_p|"""
+        return self.candidates.sum(dim=1)
+
+    @functools.cached_property
     def shared(self) -> Tensor:
-        """(N, N) |y_i ∩ y_p|"""
-        return self.y @ self.y.T
+        """(A, C) |y_i ∩ y_p|"""
+        return self.y @ self.candidates.T
+
+    @functools.cached_property
+    def union(self) -> Tensor:
+        """(A, C) |y_i ∪ y_p|, at least 1"""
+        return (self.size[:, None] + self.candidate_size - self.shared).clamp(min=1)
 
     @functools.cached_property
     def jaccard(self) -> Tensor:
-        """(N, N) |y_i ∩ y_p| / |y_i ∪ y_p|, 0 for two empty sets"""
-        union = self.size[:, None] + self.size - self.shared
-        return self.shared / union.clamp(min=1)
+        """(A, C) |y_i ∩ y_p| / |y_i ∪ y_p|, 0 for two empty sets"""
+        return self.shared / self.union
+
+    def total(self, weight: Tensor) -> Tensor:
+        """Σ_{p in A(i)} weight_ip, (A, C) -> (A,)"""
+        total = weight @ self.count
+        return total if self.own is None else total - weight.gather(1, self.own[:, None])[:, 0]
 
     def mean_over(self, weight: Tensor) -> Tensor:
-        """Weights of each anchor's other images, scaled to the sum 1 wherever any is positive."""
-        weight = weight * self.other
-        return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+        """Weights scaled to Σ_{p in A(i)} W_ip = 1 wherever any of them is positive."""
+        total = self.total(weight)[:, None]
+        return torch.where(total > 0, weight / total, 0)
 
     def mean_over_carriers(self) -> Tensor:
         """V_ip = Σ_l y_il y_pl / |P_il|: for each label of the anchor, the mean over its carriers.
@@ -59,33 +114,174 @@ class Pairs:
         The sum over labels is one matrix product, V = (Y / |P|) Yᵀ; a label that no other image
         carries contributes 0.
         """
-        carriers = (self.y.sum(dim=0) - 1).clamp(min=1)  # |P_il|: all but the anchor itself
-        return (self.y / carriers) @ self.y.T * self.other
+        carriers = self.count @ self.candidates - int(self.own is not None)  # |P_il|: i left out
+        return (self.y * torch.where(carriers > 0, 1 / carriers, 0)) @ self.candidates.T
 
 
-def contrast(s: Tensor, W: Tensor, T: Tensor | float, other: Tensor) -> Tensor:
-    """L_i = - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} exp(s_ia / T_ia) ], (N, M) -> (N,).
+def arrange(layout: str, images, keys, prototypes) -> tuple[Tensor, Tensor]:
+    """Anchors and candidates of a batch, the same way for embeddings and for labels.
 
-    `W` is zero outside A(i). The log-sum-exp subtracts the largest s / T of the row.
+    images: the batch against itself, or against `keys` where they are given
+    prototypes: the batch against the prototypes
+    extended: the batch against itself, `keys` if given, and the prototypes
+    joint: batch and prototypes against both
     """
-    x = s / T
-    # the lowest number and not log 0: an anchor alone in its batch then gives 0, not 0 times inf
-    only_other = other.log().clamp(min=torch.finfo(x.dtype).min)
-    log_sum = (x + only_other).logsumexp(dim=1)
-    return W.sum(dim=1) * log_sum - (W * x).sum(dim=1)
+    if layout == "images":
+        return images, images if keys is None else keys
+    if layout == "prototypes":
+        return images, prototypes
+    if layout == "extended":
+        return images, torch.cat([part for part in (images, keys, prototypes) if part is not None])
+    both = torch.cat([images, prototypes])
+    return both, both
 
 
-#: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, each entry giving (a, b) from W and |y_i|.
+def contrast(s: Tensor, terms: Terms, own: Tensor | None) -> Tensor:
+    """L_i = - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} m_a exp(s_ia / T_ia) ], (A, C) -> (A,).
+
+    The formula as it reads, differentiable any number of times. The log-sum-exp subtracts the
+    largest s / T of the row. With `attract_only`, p = softmax(s / T) held fixed,
+    - Σ_{p: W > 0} max(p_ip - W_ip, 0) s_ip / T_ip is added: its gradient cancels the repulsion
+    of positives.
+    """
+    x, W = s / terms.T, terms.W
+    inside = x if terms.multiplicity is None else x + log(terms.multiplicity)
+    if own is not None:
+        # the lowest number and not -inf: an anchor alone in its batch gives 0, not 0 times inf
+        inside = inside.scatter(1, own[:, None], torch.finfo(x.dtype).min)
+        W = W.scatter(1, own[:, None], 0)
+    log_sum = inside.logsumexp(dim=1)
+    loss = W.sum(dim=1) * log_sum - (W * x).sum(dim=1)
+    if terms.attract_only:
+        p = (inside - log_sum[:, None]).exp().detach()
+        loss = loss - ((p - W).clamp(min=0) * (W > 0) * x).sum(dim=1)
+    return loss
+
+
+def log(multiplicity: Tensor) -> Tensor:
+    """Its logarithm, the lowest number for 0."""
+    return multiplicity.log().clamp(min=torch.finfo(multiplicity.dtype).min)
+
+
+class TiledContrast(torch.autograd.Function):
+    """Σ_i a_i L_i / Σ_i b_i with `contrast`'s L_i, never holding more than tile × C numbers.
+
+    With p = softmax(s / T) and R_i = Σ_p W_ip, ∂L_i/∂s_ia = (R_i p_ia - W_ia) / T_ia is at hand
+    as soon as the loss is: the forward pass computes the gradient of z and c, and saves nothing
+    else. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the anchors.
+    """
+
+    @staticmethod
+    def forward(z, c, terms, tile):
+        loss, divisor = z.new_zeros(()), z.new_zeros(())
+        dz, dc = torch.empty_like(z), torch.zeros_like(c)
+        for start in range(0, len(z), tile):
+            rows = slice(start, start + tile)
+            term, own, R, a, b = terms(rows)
+            W, x = term.W, (z[rows] @ c.T).div_(term.T)
+            if own is not None:
+                W.scatter_(1, own[:, None], 0)
+            attraction = torch.linalg.vecdot(W, x)
+            if term.multiplicity is not None:
+                x += log(term.multiplicity)
+            if own is not None:
+                x.scatter_(1, own[:, None], torch.finfo(x.dtype).min)
+            log_sum = x.logsumexp(dim=1)
+            value = R * log_sum - attraction
+            p = (x - log_sum[:, None]).exp_()
+            if term.attract_only:
+                excess = torch.where(W > 0, (p - W).clamp_(min=0), 0)
+                value -= torch.linalg.vecdot(excess, x)
+            g = p.mul_(R[:, None]).sub_(W)
+            if term.attract_only:
+                g -= excess
+            g.mul_(a[:, None]).div_(term.T)
+            torch.mm(g, c, out=dz[rows])
+            dc.addmm_(g.T, z[rows])
+            loss += a @ value
+            divisor += b.sum()
+        scale = 1 / divisor.clamp(min=1)
+        return loss * scale, dz.mul_(scale), dc.mul_(scale)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, dz, dc = output
+        ctx.mark_non_differentiable(dz, dc)
+        ctx.save_for_backward(dz, dc)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, loss, *_):
+        dz, dc = ctx.saved_tensors
+        return loss * dz, loss * dc, None, None
+
+
+#: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, with (a, b) from R_i = Σ_p W_ip and |y_i|.
 REDUCTIONS: dict[str, Callable] = {
     # mean over the anchors that have a positive
-    "active": lambda W, size: 2 * ((W.sum(dim=1) > 0).to(W.dtype),),
+    "active": lambda R, size: 2 * ((R > 0).to(R.dtype),),
     # mean over all anchors; those without a positive count as 0
-    "anchors": lambda W, size: (torch.ones_like(size), torch.ones_like(size)),
+    "anchors": lambda R, size: (torch.ones_like(R), torch.ones_like(R)),
     # 1 / M over the M = Σ|y_i| pairs (anchor, label); a pair without a positive counts as 0
-    "pairs": lambda W, size: (torch.ones_like(size), size),
+    "pairs": lambda R, size: (torch.ones_like(R), size),
     # 1 / (N |y_i|): the mean over an image's labels, then over images, so that each counts once
-    "images": lambda W, size: (1 / size.clamp(min=1), torch.ones_like(size)),
+    "images": lambda R, size: (1 / size.clamp(min=1), torch.ones_like(R)),
 }
+
+
+def tiles(weights: Callable[[Pairs], Terms], pairs: Pairs, images: int) -> Callable:
+    """`terms(rows)` for `TiledContrast`, from a loss's weights.
+
+    Where many of the first `images` candidates have equal label sets, W and T are looked up in
+    a table over the distinct ones.
+    """
+
+    def complete(pairs: Pairs):
+        terms = weights(pairs)
+        R = pairs.total(terms.W)
+        return terms, R, *REDUCTIONS[terms.reduction](R, pairs.size)
+
+    def computed(rows: slice):
+        part = pairs.rows(rows)
+        terms, R, a, b = complete(part)
+        return terms, part.own, R, a, b
+
+    if images < MANY or pairs.own is None:
+        return computed
+    sets, set_of, count = distinct(pairs.candidates[:images])
+    if len(sets) > images // 2 or len(sets) * len(pairs.candidates) > TABLE:
+        return computed
+    # the candidates that are no images of the batch, prototypes or a queue, keep a row each
+    rest = torch.arange(len(pairs.candidates) - images, device=set_of.device) + len(sets)
+    row = torch.cat([set_of, rest])
+    candidates = torch.cat([sets, pairs.candidates[images:]])
+    anchors = candidates[: len(sets) + len(pairs.y) - images]
+    counts = torch.cat([count.to(sets), pairs.count[images:]])
+    own = torch.arange(len(anchors), device=row.device)
+    terms, R, a, b = complete(Pairs(anchors, candidates, counts, own))
+    W = terms.W[:, row]
+    T = terms.T[:, row] if isinstance(terms.T, Tensor) else terms.T
+    multiplicity = None if terms.multiplicity is None else terms.multiplicity[row]
+
+    def looked_up(rows: slice):
+        at = row[: len(pairs.y)][rows]
+        T_rows = T[at] if isinstance(T, Tensor) else T
+        part = terms._replace(W=W[at], T=T_rows, multiplicity=multiplicity)
+        return part, pairs.own[rows], R[at], a[at], b[at]
+
+    return looked_up
+
+
+def distinct(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct rows of 0/1 rows y (N, L): (S, L), the row of each (N,), how often each occurs."""
+    bit = 2 ** torch.arange(62, device=y.device)
+    words = [part.long() @ bit[: part.shape[1]] for part in y.split(62, dim=1)]
+    if len(words) == 1:
+        _, row, count = words[0].unique(return_inverse=True, return_counts=True)
+    else:
+        _, row, count = torch.stack(words, 1).unique(dim=0, return_inverse=True, return_counts=True)
+    first = torch.empty_like(count).scatter_(0, row, torch.arange(len(y), device=y.device))
+    return y[first], row, count
 
 
 def choose(name: str, value: str, options) -> None:
@@ -94,58 +290,98 @@ def choose(name: str, value: str, options) -> None:
         raise ValueError(f"{name} must be one of {', '.join(options)}; got {value!r}")
 
 
-def check_batch(z: Tensor, y, values: bool = True) -> Tensor:
+def check_batch(z: Tensor, y, values: bool = True, name: str = "z", labels: str = "y") -> Tensor:
     """The labels of a batch as a bool tensor beside `z`, after checking both.
 
     `values=False` checks types and shapes alone, which never waits for a GPU.
     """
     if not isinstance(z, Tensor) or not z.is_floating_point():
-        raise TypeError(f"z must be a floating tensor, got {getattr(z, 'dtype', type(z).__name__)}")
+        got = getattr(z, "dtype", type(z).__name__)
+        raise TypeError(f"{name} must be a floating tensor, got {got}")
     if z.ndim != 2 or not z.numel():
-        raise ValueError(f"z must be (N, D) with N >= 1 images, got shape {tuple(z.shape)}")
+        raise ValueError(f"{name} must be (N, D) with N >= 1 images, got shape {tuple(z.shape)}")
     if values or not isinstance(y, Tensor) or y.ndim != 2:
-        y = as_labels(y)
+        y = as_labels(y, labels)
     y = y if isinstance(y, Tensor) else torch.tensor(y)
     if len(y) != len(z):
-        raise ValueError(f"z has {len(z)} rows, y has {len(y)}: one row an image in both")
+        raise ValueError(
+            f"{name} has {len(z)} rows, {labels} has {len(y)}: one row an image in both"
+        )
     if values:
         error = float((z.detach().float().square().sum(dim=1) - 1).abs().max())
         if not error <= UNIT_TOLERANCE:
             raise ValueError(
-                "z must hold unit rows, as torch.nn.functional.normalize(z) gives; "
+                f"{name} must hold unit rows, as torch.nn.functional.normalize({name}) gives; "
                 + ("it holds NaN" if error != error else f"|z_i|^2 is off by up to {error:.3g}")
             )
     return y.to(device=z.device, dtype=torch.bool)
 
 
-def pairwise(weights: Callable) -> Callable:
-    """Turn `weights(pairs, ...) -> (W, T, reduction)` into `loss(z, y, ...) -> scalar`.
+def unit_prototypes(prototypes: Tensor, z: Tensor, labels: int, values: bool = True) -> Tensor:
+    """Prototypes (L, D) of any row length as unit rows of the type of `z`, after checking them."""
+    if not isinstance(prototypes, Tensor) or prototypes.shape != (labels, z.shape[1]):
+        got = getattr(prototypes, "shape", type(prototypes).__name__)
+        raise ValueError(
+            f"prototypes must be (L, D) = ({labels}, {z.shape[1]}), one row a label; got {got}"
+        )
+    if values and not bool(prototypes.detach().norm(dim=1).gt(0).all()):
+        raise ValueError("prototypes must have a direction each: a row is zero or NaN")
+    return F.normalize(prototypes.to(z), dim=1)
 
-    The loss computes in float32 (float64 for float64 `z`), inside autocast too. With `check=False`
-    the values of `z` and `y` are trusted. The weights stay at hand as `loss.weights`.
+
+def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Callable:
+    """Turn `weights(pairs, ...) -> Terms` into `loss(z, y, ...) -> scalar`.
+
+    `layout` says who is contrasted with whom, see `arrange`; where there are prototypes, the loss
+    is `loss(z, y, prototypes, ...)`. The loss computes in float32 (float64 for float64 `z`),
+    inside autocast too. With `check=False` the values of `z` and `y` are trusted. The weights stay
+    at hand as `loss.weights`, the layout as `loss.layout`.
     """
+    if weights is None:
+        return functools.partial(pairwise, layout=layout)
+    prototyped, queued = layout != "images", layout in ("images", "extended")
 
     @functools.wraps(weights)
-    def checked(pairs: Pairs, *args, **params) -> tuple[Tensor, Tensor | float, str]:
+    def checked(pairs: Pairs, *args, **params) -> Terms:
         if not 0 < params.get("temperature", 1) < math.inf:
             raise ValueError(f"temperature must be positive, got {params['temperature']}")
-        W, T, reduction = weights(pairs, *args, **params)
-        choose("reduction", reduction, REDUCTIONS)
-        return W, T, reduction
+        terms = Terms(*weights(pairs, *args, **params))
+        choose("reduction", terms.reduction, REDUCTIONS)
+        return terms
 
     @functools.wraps(weights)
-    def loss(z: Tensor, y: Tensor, *args, check: bool = True, **params) -> Tensor:
+    def loss(z: Tensor, y, *args, check=True, keys=None, key_labels=None, **params) -> Tensor:
         y = check_batch(z, y, check)
         z = z if z.dtype == torch.float64 else z.float()
+        if keys is not None:
+            if not queued:
+                raise ValueError(f"{weights.__name__} takes no keys: its form has no queue")
+            key_labels = check_batch(keys, key_labels, check, "keys", "key_labels")
+            keys = keys.detach().to(z)
+        prototypes = None
+        if prototyped:
+            prototypes, *args = args
+            prototypes = unit_prototypes(prototypes, z, y.shape[1], check)
         with torch.autocast(z.device.type, enabled=False):
-            pairs = Pairs.of(y, z.dtype)
-            W, T, reduction = checked(pairs, *args, **params)
-            a, b = REDUCTIONS[reduction](W, pairs.size)
-            return a @ contrast(z @ z.T, W, T, pairs.other) / b.sum().clamp(min=1)
+            pairs = Pairs.of(y, z.dtype, layout, key_labels)
+
+            def terms_of(part: Pairs) -> Terms:
+                return checked(part, *args, **params)
+
+            anchors, candidates = arrange(layout, z, keys, prototypes)
+            if torch.compiler.is_compiling():  # one graph, which the compiler fuses by itself
+                terms = terms_of(pairs)
+                L = contrast(anchors @ candidates.T, terms, pairs.own)
+                a, b = REDUCTIONS[terms.reduction](pairs.total(terms.W), pairs.size)
+                return a @ L / b.sum().clamp(min=1)
+            terms = tiles(terms_of, pairs, len(z))
+            rows = max(TILE // len(candidates), 32)
+            return TiledContrast.apply(anchors, candidates, terms, rows)[0]
 
     _, *rest = inspect.signature(weights).parameters.values()
-    z, y = (inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in "zy")
-    check = inspect.Parameter("check", inspect.Parameter.KEYWORD_ONLY, default=True)
-    loss.__signature__ = inspect.Signature([z, y, *rest, check])
-    loss.weights = checked
+    first = ["z", "y", *(["prototypes"] if prototyped else [])]
+    first = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in first]
+    last = [Keyword(n, default=None) for n in ("keys", "key_labels") if queued]
+    loss.__signature__ = inspect.Signature([*first, *rest, *last, Keyword("check", default=True)])
+    loss.weights, loss.layout = checked, layout
     return loss

@@ -10,8 +10,8 @@ def supcon_all(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "acti
     With one view of each image many anchors have no positive; they are left out of the mean
     (`reduction="anchors"` counts them, as 0). Images without labels are nobody's positive.
     """
-    equal = (pairs.shared == pairs.size) & (pairs.shared == pairs.size[:, None])
-    return pairs.mean_over(equal & (pairs.shared >= 1)), temperature, reduction
+    equal = (pairs.shared == pairs.candidate_size) & (pairs.shared == pairs.size[:, None])
+    return pairs.mean_over((equal & (pairs.shared >= 1)).to(pairs.y)), temperature, reduction
 
 
 @pairwise
@@ -20,4 +20,4 @@ def supcon_any(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "acti
 
     Khosla et al. 2020, Eq. 2. Anchors without a positive as in `supcon_all`.
     """
-    return pairs.mean_over(pairs.shared >= 1), temperature, reduction
+    return pairs.mean_over((pairs.shared >= 1).to(pairs.y)), temperature, reduction
