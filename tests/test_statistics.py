@@ -1,0 +1,250 @@
+"""Intervals that cover, tests that are level, corrections and ranks as published."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from maclcore import statistics
+from maclcore.config import Config
+from maclcore.metrics import METRICS
+from maclcore.statistics import (
+    bootstrap,
+    cliques,
+    compare,
+    critical_difference,
+    friedman,
+    holm,
+    permutation_test,
+    ranks,
+    summary,
+)
+
+
+def coverage(replicates, truth):
+    """Share of columns, each a data set of its own, whose interval holds the truth."""
+    low, high = bootstrap(replicates, seed=3)
+    return ((low <= truth) & (truth <= high)).mean()
+
+
+def test_intervals_over_queries_cover_the_mean_of_skewed_values():
+    values = np.random.default_rng(0).beta(0.5, 2, size=(100, 2000))
+    assert 0.925 < coverage([values], 0.2) < 0.965
+
+
+@pytest.mark.parametrize("many", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])  # of the runs, in that of a mean over queries
+def test_intervals_over_few_runs_cover_at_least_what_they_say(many, spread):
+    generator = np.random.default_rng(1)
+    run = spread * generator.standard_normal((many, 1, 1000)) / np.sqrt(40)
+    values = run + generator.standard_normal((many, 40, 1000))
+    assert coverage(list(values), 0.0) > 0.93
+    if spread == 3.0:  # where the run decides, not much more either
+        assert coverage(list(values), 0.0) < 0.985
+
+
+def test_the_bootstrap_is_that_of_explicit_loops():
+    generator = np.random.default_rng(2)
+    replicates = [generator.random((12, 1)), generator.random((9, 1)) + 0.5]
+    stretch = np.sqrt(2) * stats.t.ppf(0.975, 1) / stats.norm.ppf(0.975)
+    means = [values.mean() for values in replicates]
+    centre, drawn = sum(means) / 2, []
+    for _ in range(20_000):
+        total = 0.0
+        for r in generator.integers(2, size=2):
+            again = generator.choice(replicates[r][:, 0], size=len(replicates[r]))
+            total += stretch * (means[r] - centre) + again.mean() - means[r]
+        drawn.append(centre + total / 2)
+    low, high = bootstrap(replicates, resamples=20_000)
+    slow = np.quantile(drawn, [0.025, 0.975])
+    assert np.allclose([low[0], high[0]], slow, atol=0.02 * (slow[1] - slow[0]))
+
+
+def test_one_seed_is_one_result_whatever_the_chunks(monkeypatch):
+    values = [np.random.default_rng(4).random((30, 2)) for _ in range(2)]
+    first = bootstrap(values, seed=5)
+    monkeypatch.setattr(statistics, "_CHUNK", 1000)
+    assert np.allclose(first, bootstrap(values, seed=5), rtol=0, atol=1e-12)
+    assert not np.allclose(first, bootstrap(values, seed=6), rtol=0, atol=1e-12)
+    shifted = bootstrap([3 + 2 * part for part in values], seed=5)
+    assert np.allclose(shifted, 3 + 2 * np.array(first))
+    difference = np.random.default_rng(7).standard_normal((30, 1)) + 0.4
+    p = [permutation_test(difference, seed=seed).item() for seed in (0, 0, 1)]
+    assert p[0] == p[1] != p[2]
+
+
+def test_no_interval_of_nothing_and_none_of_nan():
+    low, high = bootstrap([np.full((5, 1), 0.25)])
+    assert low == high == 0.25
+    for values in (np.empty((0, 1)), np.array([[0.1], [np.nan]])):
+        with pytest.raises(ValueError, match="finite"):
+            bootstrap([np.ones((4, 1)), values])
+        with pytest.raises(ValueError, match="finite"):
+            permutation_test(values)
+
+
+def test_five_pairs_by_hand():
+    # The sum is 9, and 11 - 2 s after a flip that makes elements of size s in all negative. At
+    # least 9 needs s <= 1: none, the second or the fifth. With the mirror images, 6 of 32.
+    assert permutation_test(np.array([3.0, 1, 2, 4, -1])) == 6 / 32
+
+
+def test_all_flips_by_loops_and_by_scipy():
+    d = np.random.default_rng(8).standard_normal((7, 3)) + 0.5
+    for column, p in zip(d.T, permutation_test(d), strict=True):
+        sums = [abs(np.dot(signs, column)) for signs in product([1, -1], repeat=7)]
+        assert p == np.mean(np.array(sums) >= abs(column.sum()) - 1e-12)
+        other = stats.permutation_test(
+            (column, np.zeros(7)), lambda x, y, axis: (x - y).mean(axis), vectorized=True,
+            permutation_type="samples", n_resamples=np.inf,
+        )  # fmt: skip
+        assert np.isclose(p, other.pvalue)
+
+
+def test_random_flips_estimate_all_flips_and_never_give_zero():
+    d = np.random.default_rng(9).standard_normal((12, 4)) + 0.3
+    assert np.allclose(permutation_test(d), permutation_test(d, resamples=4095), atol=0.03)
+    assert permutation_test(np.ones((50, 1)), resamples=999) == 1 / 1000
+    assert permutation_test(np.zeros((50, 1))) == 1
+
+
+def test_the_permutation_test_holds_its_level_and_finds_what_is_there():
+    generator = np.random.default_rng(10)
+    d = generator.standard_t(3, size=(60, 2000))
+    assert 0.035 < (permutation_test(d, resamples=2000) <= 0.05).mean() < 0.065
+    assert (permutation_test(d + 0.8, resamples=2000) <= 0.05).mean() > 0.7
+
+
+def test_holm_by_hand_and_against_its_definition():
+    assert np.allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    p = np.random.default_rng(11).random(9) ** 3
+    for alpha in (0.01, 0.05, 0.3):  # step down: reject until the first that is not below
+        rejected = set()
+        for step, i in enumerate(np.argsort(p)):
+            if p[i] > alpha / (9 - step):
+                break
+            rejected.add(i)
+        assert set(np.flatnonzero(holm(p) <= alpha)) == rejected
+
+
+@pytest.mark.parametrize(
+    "alpha, published",  # Demšar (2006), Table 5 (a): two to ten methods
+    [
+        (0.05, [1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164]),
+        (0.10, [1.645, 2.052, 2.291, 2.459, 2.589, 2.693, 2.780, 2.855, 2.920]),
+    ],
+)
+def test_critical_values_are_the_published_ones(alpha, published):
+    for k, q in enumerate(published, 2):
+        assert abs(critical_difference(k, 1, alpha) / np.sqrt(k * (k + 1) / 6) - q) < 1.1e-3
+    # his worked example: four classifiers, fourteen data sets
+    assert round(critical_difference(4, 14, alpha), 2) == {0.05: 1.25, 0.10: 1.12}[alpha]
+
+
+def test_ranks_share_ties_and_the_friedman_test_by_hand():
+    scores = pd.DataFrame([[3.0, 5], [9, 7], [3, 1]], index=list("abc"), columns=["x", "y"])
+    table = ranks(scores)
+    assert table.index.tolist() == ["b", "a", "c"]
+    assert table["x"].tolist() == [1, 2.5, 2.5] and table["y"].tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match="every method"):
+        ranks(scores.where(scores > 1))
+    # four columns in full accord: chi2 = 12 * 4 / (3 * 4) * (1 + 0 + 1) = 8, with 2 degrees
+    agreed = pd.DataFrame([[1] * 4, [2] * 4, [3] * 4])
+    assert np.isclose(friedman(agreed), np.exp(-4))
+
+
+@given(st.lists(st.integers(2, 26), min_size=1, max_size=9), st.integers(1, 12))
+def test_cliques_are_the_largest_runs_within_the_difference(halves, difference):
+    values = np.sort(halves) / 2
+    found = cliques(pd.Series(halves) / 2, difference / 2)
+    pairs = [(i, j) for i in range(len(values)) for j in range(i + 1, len(values))]
+    close = [(i, j) for i, j in pairs if values[j] - values[i] < difference / 2]
+    largest = {
+        (values[i], values[j])
+        for i, j in close
+        if not any((a, b) != (i, j) and a <= i and j <= b for a, b in close)
+    }
+    assert set(found) == largest and len(found) == len(largest)
+
+
+def table(replicates, methods, generator):
+    """Values as `per_query` gives them; an image may be a query in several replicates."""
+    parts = {}
+    for key in replicates:
+        names = sorted(generator.choice([f"im{i}" for i in range(9)], size=6, replace=False))
+        columns = pd.MultiIndex.from_product([["m", "n"], methods], names=["metric", "loss"])
+        parts[key] = pd.DataFrame(generator.random((6, len(columns))), names, columns)
+    return pd.concat(parts, names=[*statistics.REPLICATE, "query"])
+
+
+def test_comparisons_against_loops():
+    values = table([(0, 0), (1, 1), (2, 2)], ["a", "b", "c"], np.random.default_rng(12))
+    result = compare(values, "b")
+    assert list(result.index) == [(m, loss) for m in "mn" for loss in "ac"]
+    for (metric, loss), row in result.iterrows():
+        gap = values[metric, loss] - values[metric, "b"]
+        seeds = [np.mean([gap[s, s, q] for q in gap[s, s].index]) for s in range(3)]
+        assert np.isclose(row["difference"], np.mean(seeds))
+        assert row["ahead"] == sum(s > 0 for s in seeds) and row["replicates"] == 3
+        images = sorted(set(gap.index.get_level_values("query")))
+        total = [sum(v for (*_, q), v in gap.items() if q == image) for image in images]
+        assert np.isclose(row["p"], permutation_test(np.array(total)))
+        assert row["low"] < row["difference"] < row["high"]
+    assert np.allclose(result["holm"], holm(result["p"]))
+    means = summary(values)
+    by_run = [values.xs(s, level="seed").mean() for s in range(3)]
+    assert np.allclose(means["mean"], np.mean(by_run, axis=0))
+    assert np.allclose(means["sd"], np.std(by_run, axis=0, ddof=1))
+    with pytest.raises(ValueError, match="no method 'd'"):
+        compare(values, "d")
+
+
+def test_one_replicate_has_no_deviation_and_a_second_copy_of_it_says_nothing_new():
+    values = table([(0, 0)], ["a", "b"], np.random.default_rng(13))
+    assert summary(values)["sd"].isna().all()
+    twice = pd.concat([values, values.rename({0: 1}, level=0)])
+    once = compare(values, "a")["p"]
+    assert np.allclose(once, compare(twice, "a")["p"])  # its images are the same
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Rows of `collect()` whose per-query values are in a store of their own."""
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    rows, generator = {}, np.random.default_rng(14)
+    for loss, seed in product(["chance", "macl"], [0, 1]):
+        config = Config(loss=loss, seed=seed, split_seed=seed)
+        folder = tmp_path / "runs" / config.run_id
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        values = pd.DataFrame(generator.random((4, 7)), columns=list(METRICS))
+        values = values.set_axis(list("abcd"), axis=0).rename_axis("query")
+        values.astype("f4").to_parquet(folder / "per_query.parquet")
+        rows[config.run_id] = config.to_dict() | {
+            "archive: fingerprint": "f", "queries": 4, "protocol": "test split",
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def test_per_query_values_come_from_the_store(stored):
+    values = statistics.per_query(stored)
+    assert values.shape == (8, 14) and list(values["wAP@100"]) == ["chance", "macl"]
+    for run_id, row in stored.iterrows():
+        file = statistics.Run.find(run_id).per_query
+        part = values.loc[row["split_seed"], row["seed"]].xs(row["loss"], axis=1, level="loss")
+        assert np.allclose(part.loc[list("abcd")], file[list(METRICS)], atol=1e-7)
+
+
+def test_what_cannot_be_compared_is_refused(stored):
+    with pytest.raises(ValueError, match="image_size is 224 and 64|image_size is 64 and 224"):
+        statistics.per_query(stored.assign(image_size=[224, 224, 64, 64]))
+    with pytest.raises(ValueError, match="several runs of macl in one split"):
+        statistics.per_query(stored.assign(loss="macl"))
+    with pytest.raises(ValueError, match="of macl for query a, split 1, seed 1"):
+        statistics.per_query(stored[:-1])
+    with pytest.raises(ValueError, match="no runs"):
+        statistics.per_query(stored[:0])
