@@ -66,7 +66,16 @@ class Config:
     #: largest gradient norm
     clip_norm: float = 1.0
     #: order of the training images; label-aware sampling is named by the paper, not described
-    sampler: Literal["shuffle"] = "shuffle"
+    sampler: Literal["shuffle", "label_aware"] = "shuffle"
+    #: 2: a batch holds two augmented views of each image (paper: not stated)
+    views: int = 1
+    #: keys of a momentum encoder that a loss is given beside the batch; 0: no such encoder
+    queue: int = 0
+    #: m of that encoder, θ_key = m θ_key + (1 - m) θ (MulSupCon's released value)
+    momentum: float = 0.999
+    #: images through the network at a time (gradient caching): memory for this many, gradient of
+    #: the whole batch, but BatchNorm sees only this many at once; None: the whole batch
+    micro_batch: int | None = None
     #: auto: bf16 autocast where the hardware multiplies bf16, else fp32
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     #: initial weights, order and augmentation
@@ -79,9 +88,19 @@ class Config:
         for name in ("image_size", "embedding_dim", "batch_size", "lr", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("epochs", "weight_decay"):
+        for name in ("epochs", "weight_decay", "queue"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.views not in (1, 2):
+            raise ValueError(f"views must be 1 or 2, got {self.views}")
+        if self.queue and self.views == 2:
+            raise ValueError(
+                "queue and views=2 exclude each other: the keys of a queue are the second view"
+            )
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum must be in [0, 1], got {self.momentum}")
+        if self.micro_batch is not None and not self.micro_batch > 0:
+            raise ValueError(f"micro_batch must be positive or None, got {self.micro_batch}")
         for name in ("schedule", "sampler", "precision", "profile"):
             choices = self.__dataclass_fields__[name].type.__args__
             if getattr(self, name) not in choices:

@@ -7,7 +7,8 @@ of any random generator, and a resumed run equals an uninterrupted one bit for b
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,19 @@ import torch
 from filelock import FileLock
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 
 from maclcore import paths, reference, store
 from maclcore.config import Config
 from maclcore.data import Archive, Split, load_archive
-from maclcore.data.augment import augment, draw
-from maclcore.data.sampler import shuffled
+from maclcore.data.augment import PARAMETERS, augment, draw
+from maclcore.data.sampler import SAMPLERS
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss
 from maclcore.metrics import Evaluation, evaluate
 from maclcore.model import RetrievalNet, autocast, resolve_precision
+from maclcore.momentum import MomentumQueue
 from maclcore.retrieval import embed
 from maclcore.store import Run
 
@@ -125,6 +128,17 @@ def load_model(run: Run) -> RetrievalNet:
     return model.eval()
 
 
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Leaves the running statistics of BatchNorm as they were."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
 Outcome = tuple[Evaluation, Evaluation | None, dict[str, dict[str, Tensor]]]
 
 
@@ -179,6 +193,16 @@ class _Training:
             torch.backends.cudnn.deterministic = True  # the same bits in every run
             self.images = self.images.to(self.on)
         self.y = torch.from_numpy(labels).to(self.on)
+        self.queue, self.form = None, LOSSES[config.loss].queue
+        if config.queue:
+            if self.form is None:
+                raise ValueError(
+                    f"{config.loss} has no queue in its original form; set queue=0. These have: "
+                    + ", ".join(name for name, loss in LOSSES.items() if loss.queue)
+                )
+            self.queue = MomentumQueue(
+                self.model, config.queue, config.embedding_dim, self.y.shape[1]
+            )
         self.history: list[dict[str, float]] = []
 
     def fit(self, progress: bool) -> None:
@@ -208,9 +232,12 @@ class _Training:
         lr = learning_rate(config, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        uniform = draw(len(self.images), seed=config.seed, epoch=epoch)
+        views = 2 if self.queue else config.views
+        uniform = draw(len(self.images), seed=config.seed, epoch=epoch, views=views)
         rows = torch.from_numpy(self.split.train)
-        batches = shuffled(len(rows), config.batch_size, seed=config.seed, epoch=epoch)
+        order = SAMPLERS[config.sampler]
+        labels = self.archive.labels[self.split.train]
+        batches = order(labels, config.batch_size, seed=config.seed, epoch=epoch)
         self.model.train()
         losses, norms = [], []
         for batch in batches:
@@ -233,17 +260,54 @@ class _Training:
         }
 
     def step(self, index: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """One update on the images `index`; its loss and gradient norm before clipping."""
-        local = index.to(self.images.device)
-        images = augment(self.images[local].to(self.on), uniform[index].to(self.on))
-        with autocast(self.on, self.precision):
-            z = self.model(images.contiguous(memory_format=torch.channels_last))
-        loss = self.loss(z, self.y[index.to(self.on)])
+        """One update on the images `index` (B,); its loss and gradient norm before clipping.
+
+        uniform: `draw`'s numbers for the archive's images, of one view or of two.
+        """
+        first, *second = uniform[index].split(PARAMETERS, dim=1)
+        y = self.y[index.to(self.on)]
+        if self.queue is None:
+            views = 1 + len(second)
+            z = self.embed(self.model, index.repeat(views), torch.cat([first, *second]))
+            loss = self.loss(z, y.repeat(views, 1))
+        else:
+            self.queue.follow(self.model, self.config.momentum)
+            with torch.no_grad():
+                keys = self.embed(self.queue.encoder, index, *second)
+            z = self.embed(self.model, index, first)
+            loss = self.loss(z, y, **self.queue.contrast(self.form, keys, y))
+            self.queue.enqueue(keys, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimizer.step()
         return loss.detach(), norm
+
+    def embed(self, model: RetrievalNet, index: Tensor, uniform: Tensor) -> Tensor:
+        """Embeddings (B, D) of the images `index` (B,), each augmented by its row of `uniform`.
+
+        With `micro_batch` set, that many images at a time, whose activations are computed again
+        when their gradient is due: one gradient of the whole batch in the memory of a part (Gao et
+        al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021).
+        """
+
+        def forward(index: Tensor, uniform: Tensor) -> Tensor:
+            images = self.images[index.to(self.images.device)].to(self.on)
+            images = augment(images, uniform.to(self.on))
+            with autocast(self.on, self.precision):
+                return model(images.contiguous(memory_format=torch.channels_last))
+
+        size = self.config.micro_batch or len(index)
+        if size >= len(index):
+            return forward(index, uniform)
+        parts = zip(index.split(size), uniform.split(size), strict=True)
+
+        def passes() -> tuple[AbstractContextManager, AbstractContextManager]:
+            return nullcontext(), _buffers_kept(model)  # statistics are counted once
+
+        return torch.cat(
+            [checkpoint(forward, *part, use_reentrant=False, context_fn=passes) for part in parts]
+        )
 
     def validate(self) -> dict[str, float]:
         index = self.split.validation
@@ -254,6 +318,8 @@ class _Training:
         """Everything that the next epoch depends on, in one file."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"loss.{k}": v for k, v in self.loss.state_dict().items()}
+        if self.queue is not None:
+            tensors |= {f"queue.{k}": v for k, v in self.queue.state_dict().items()}
         for i, parameter in enumerate(self.parameters):
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{i}.{key}"] = value
@@ -269,7 +335,8 @@ class _Training:
             if metadata["run_id"] != self.config.run_id:
                 raise ValueError(f"{file} belongs to run {metadata['run_id']}; delete it")
             state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-        for prefix, module in (("model.", self.model), ("loss.", self.loss)):
+        modules = {"model.": self.model, "loss.": self.loss, "queue.": self.queue or nn.Module()}
+        for prefix, module in modules.items():
             part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             module.load_state_dict(part)
         for i, parameter in enumerate(self.parameters):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from maclcore import paths
 from maclcore.config import PROFILES, Config
 
 
@@ -27,10 +28,19 @@ def test_run_id_depends_on_every_field_and_not_on_the_order_of_parameters():
         "loss_params": {}, "backbone": "resnet34", "weights": "none", "embedding_dim": 128,
         "epochs": 3, "batch_size": 64, "lr": 0.1, "weight_decay": 0.0, "schedule": "step",
         "clip_norm": 2.0, "precision": "fp32", "seed": 7, "profile": "smoke",
+        "sampler": "label_aware", "views": 2, "queue": 256, "momentum": 0.99, "micro_batch": 32,
     }  # fmt: skip
-    assert set(base.to_dict()) == {*other, "sampler"}
+    assert set(base.to_dict()) == set(other)
     ids = {base.but(**{name: value}).run_id for name, value in other.items()} | {base.run_id}
     assert len(ids) == len(other) + 1
+
+
+def test_stored_runs_keep_their_ids():
+    """A field added later leaves the ids of runs that were stored without it as they are."""
+    files = sorted((paths.ROOT / "results" / "runs").glob("*/config.json"))
+    assert len(files) >= 20
+    for file in files:
+        assert Config.from_dict(json.loads(file.read_text())).run_id == file.parent.name
 
 
 def test_a_run_id_is_one_folder_name_even_for_a_path():
@@ -47,6 +57,12 @@ def test_a_run_id_is_one_folder_name_even_for_a_path():
         (lambda: Config(lr=0), "lr must be positive"),
         (lambda: Config(lr=float("nan")), "lr must be positive"),
         (lambda: Config(epochs=-1), "epochs must not be negative"),
+        (lambda: Config(sampler="label-aware"), "sampler must be one of shuffle, label_aware"),
+        (lambda: Config(views=3), "views must be 1 or 2, got 3"),
+        (lambda: Config(queue=-1), "queue must not be negative"),
+        (lambda: Config(queue=64, views=2), "queue and views=2 exclude each other"),
+        (lambda: Config(momentum=1.1), r"momentum must be in \[0, 1\], got 1.1"),
+        (lambda: Config(micro_batch=0), "micro_batch must be positive or None"),
         (lambda: Config(loss_params={"alpha": [1]}), r"loss_params\['alpha'\] must be a number"),
     ],
 )

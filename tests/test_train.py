@@ -1,5 +1,6 @@
 """Training end to end on a small archive of the user's own, in the plain layout."""
 
+import copy
 import json
 import math
 import multiprocessing
@@ -12,12 +13,16 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from maclcore import paths
 from maclcore.config import Config
+from maclcore.data import load_archive
+from maclcore.data.augment import augment, draw
 from maclcore.metrics import METRICS
+from maclcore.momentum import MomentumQueue
 from maclcore.store import Run, collect
-from maclcore.train import collapse, learning_rate, load_model, train
+from maclcore.train import _Training, collapse, learning_rate, load_model, train
 
 NAMES = ("red", "green", "blue")
 
@@ -77,7 +82,6 @@ def test_a_run_is_stored_found_and_not_repeated(archive, results):
 
 
 def test_a_stored_network_gives_the_stored_embeddings(archive, results):
-    from maclcore.data import load_archive
     from maclcore.retrieval import embed
 
     run = train(small(archive), progress=False)
@@ -132,11 +136,7 @@ def test_a_killed_run_resumes_to_the_same_bits(archive, results, tmp_path, monke
     resumed = train(config, progress=False)
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "undisturbed"))
     straight = train(config, progress=False)
-    a, b = load_model(resumed).state_dict(), load_model(straight).state_dict()
-    assert all(torch.equal(a[name], b[name]) for name in b)
-    assert resumed.metrics == straight.metrics
-    columns = [c for c in straight.history if c != "seconds"]
-    pd.testing.assert_frame_equal(resumed.history[columns], straight.history[columns])
+    _assert_equal(resumed, straight)
 
 
 def _stamp(folder):
@@ -148,8 +148,6 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_checkpoin
     archive, results, monkeypatch
 ):
     config = small(archive, epochs=3)
-    from maclcore.train import _Training
-
     original = _Training.step
 
     def poisoned(self, index, uniform):
@@ -193,6 +191,174 @@ def test_schedules(schedule, peaks):
     config = Config(schedule=schedule)
     for epoch, factor in peaks.items():
         assert learning_rate(config, epoch) == pytest.approx(1e-3 * factor)
+
+
+OPTIONS = {
+    "two views": {"loss": "mulsupcon", "views": 2},
+    "queue": {"loss": "macl", "queue": 40, "momentum": 0.9},
+    "queue that joins": {"loss": "lmsc", "queue": 24},
+    "prototypes": {"loss": "lreg"},
+    "label-aware, gradient caching": {"sampler": "label_aware", "micro_batch": 5},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_resumes_to_the_same_bits(archive, results, tmp_path, monkeypatch, options):
+    config = small(archive, epochs=4, backbone="squeezenet1_1", **options)  # it has dropout
+    with monkeypatch.context() as patch:
+        patch.setattr(_Training, "validate", _fails_at(2, _Training.validate))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, progress=False)
+    resumed = train(config, progress=False)
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "undisturbed"))
+    straight = train(config, progress=False)
+    _assert_equal(resumed, straight)
+    default = train(small(archive, epochs=4, backbone="squeezenet1_1"), progress=False)
+    assert not np.array_equal(default.embeddings, straight.embeddings)  # the option did something
+
+
+def _fails_at(epoch, original):
+    def validate(self):
+        if len(self.history) == epoch:
+            raise KeyboardInterrupt
+        return original(self)
+
+    return validate
+
+
+def _assert_equal(a, b):
+    """Two runs with the same weights, metrics and history, bit for bit."""
+    x, y = load_model(a).state_dict(), load_model(b).state_dict()
+    assert all(torch.equal(x[name], y[name]) for name in y)
+    assert a.metrics == b.metrics
+    columns = [c for c in b.history if c != "seconds"]
+    pd.testing.assert_frame_equal(a.history[columns], b.history[columns])
+
+
+class Linear(nn.Module):
+    """A network in float64 without BatchNorm, which keeps what it computed."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), *layers).double()
+        self.hidden, self.given = [], []
+
+    def forward(self, images):
+        h = self.layers(images.double())
+        self.hidden.append(h.detach())
+        z = nn.functional.normalize(h, dim=1)
+        self.given.append(z.detach())
+        return z
+
+
+def training(archive, folder, *layers, **options):
+    data = load_archive(str(archive), image_size=32, progress=False)
+    config = small(archive, embedding_dim=8, **options)
+    model = Linear(*layers).train()
+    return _Training(config, data, data.split(0), model, folder, torch.device("cpu"))
+
+
+def gradients(session):
+    return [parameter.grad.clone() for parameter in session.parameters]
+
+
+def test_gradient_caching_gives_the_gradient_of_the_whole_batch(archive, tmp_path):
+    index, numbers = torch.arange(16), draw(60, seed=0, epoch=0)
+    whole, cached = (training(archive, tmp_path, micro_batch=m) for m in (None, 5))
+    losses = [session.step(index, numbers)[0] for session in (whole, cached)]
+    assert [len(h) for h in whole.model.hidden] == [16]
+    assert sorted(len(h) for h in cached.model.hidden) == [1, 1, 5, 5, 5, 5, 5, 5]
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
+    for a, b in zip(gradients(cached), gradients(whole), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_gradient_caching_repeats_dropout_and_counts_statistics_once(archive, tmp_path):
+    layers = nn.BatchNorm1d(8), nn.Dropout(0.5)
+    session = training(archive, tmp_path, *layers, micro_batch=4)
+    alone = copy.deepcopy(session.model)
+    index, numbers = torch.arange(12), draw(60, seed=0, epoch=0)
+    session.step(index, numbers)
+    first, second = session.model.hidden[:3], session.model.hidden[3:]
+    # the backward pass meets the parts in any order
+    assert all(any(torch.equal(h, again) for again in second) for h in first)
+    assert len(second) == 3 and not torch.equal(first[0] == 0, first[1] == 0)
+    for part in index.split(4):
+        alone(augment(session.images[part], numbers[part]))
+    norm, expected = session.model.layers[2], alone.layers[2]
+    assert norm.num_batches_tracked == 3 and norm.track_running_stats
+    torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=1e-12, atol=0)
+    torch.testing.assert_close(norm.running_var, expected.running_var, rtol=1e-12, atol=0)
+
+
+def test_the_second_view_has_numbers_of_its_own_and_leaves_the_first_alone():
+    one, two = draw(5, seed=1, epoch=2), draw(5, seed=1, epoch=2, views=2)
+    assert torch.equal(two[:, : one.shape[1]], one)
+    assert not torch.equal(two[:, one.shape[1] :], one)
+
+
+def test_two_views_are_a_batch_of_both(archive, tmp_path):
+    session = training(archive, tmp_path, loss="supcon_any", views=2)
+    index, numbers = torch.arange(10), draw(60, seed=0, epoch=0, views=2)
+    model = copy.deepcopy(session.model)
+    loss, _ = session.step(index, numbers)
+    images = session.images[index]
+    with torch.no_grad():
+        z = torch.cat([model(augment(images, part)) for part in numbers[index].split(11, dim=1)])
+        expected = session.loss(z, torch.cat([session.y[index]] * 2))
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("form", ["moco", "joins"])
+def test_a_queue_is_used_when_full_and_before_the_batch_joins_it(archive, tmp_path, form):
+    loss = {"moco": "mulsupcon", "joins": "lmsc"}[form]
+    session = training(archive, tmp_path, loss=loss, queue=24, momentum=0.5)
+    seen = []
+
+    def spy(z, y, **keys):
+        seen.append({name: value.clone() for name, value in keys.items()})
+        return module(z, y, **keys)
+
+    module, session.loss = session.loss, spy
+    numbers = draw(60, seed=0, epoch=0, views=2)
+    encoder = session.queue.encoder
+    steps = [torch.arange(i, i + 10) for i in (0, 10, 20, 30)]
+    for index in steps:
+        session.step(index, numbers)
+    made = encoder.given  # keys of the second view, in order
+    own = {"moco": made, "joins": [made[0][:0]] * 4}[form]
+    queued = [made[0][:0]] * 3 + [torch.cat(made[:3])[-24:]]  # full after the third batch
+    labels = [session.y[index] for index in steps]
+    for i in range(4):
+        expected = torch.cat([own[i], queued[i].to(own[i])])
+        if not len(expected):
+            assert seen[i] == {}
+            continue
+        torch.testing.assert_close(seen[i]["keys"], expected.float(), check_dtype=False)
+        parts = [labels[i]] if form == "moco" else []
+        parts += [torch.cat(labels[:3])[-24:]] if i == 3 else []
+        assert torch.equal(seen[i]["key_labels"], torch.cat(parts))
+
+
+def test_the_momentum_encoder_follows_in_its_parameters_alone():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    queue = MomentumQueue(network, 4, 2, 3)
+    start = copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+        network[1].running_mean.fill_(7.0)
+    queue.follow(network, 0.9)
+    now = queue.encoder.state_dict()
+    torch.testing.assert_close(now["0.weight"], start["0.weight"] + 0.1)
+    torch.testing.assert_close(now["1.running_mean"], start["1.running_mean"])
+    assert not any(parameter.requires_grad for parameter in queue.encoder.parameters())
+
+
+def test_a_queue_for_a_loss_without_one_is_refused(archive, results):
+    with pytest.raises(ValueError, match="oml has no queue in its original form.*macl"):
+        train(small(archive, loss="oml", queue=16), progress=False)
 
 
 def test_schedules_have_the_mean_rates_that_they_should():

@@ -21,10 +21,13 @@ PARAMETERS = 11  # uniform numbers an image consumes
 LUMA = (0.299, 0.587, 0.114)
 
 
-def draw(n: int, *, seed: int, epoch: int) -> Tensor:
-    """Uniform numbers (n, PARAMETERS), row i for image i: a pure function of (seed, epoch, i)."""
+def draw(n: int, *, seed: int, epoch: int, views: int = 1) -> Tensor:
+    """Uniform numbers (n, views * PARAMETERS), row i for image i and PARAMETERS columns a view.
+
+    A pure function of (seed, epoch, i); the first view's are the same however many there are.
+    """
     generator = torch.Generator().manual_seed(_mix(seed, epoch))
-    return torch.rand(n, PARAMETERS, generator=generator)
+    return torch.cat([torch.rand(n, PARAMETERS, generator=generator) for _ in range(views)], dim=1)
 
 
 def augment(images: Tensor, uniform: Tensor) -> Tensor:
