@@ -156,6 +156,19 @@ def compare(values: pd.DataFrame, reference: str, *, seed: int = 0) -> pd.DataFr
     return table.assign(holm=holm(table["p"]), ahead=(means > 0).sum(), replicates=len(means))
 
 
+def cells(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+    """Methods × metrics as text in percent, `value [low, high]`, of `summary` or `compare`, whose
+    differences have a sign, and a ° where Holm's p is 0.05 or more."""
+    column, sign = ("difference", "+") if "difference" in table else ("mean", "")
+    text = [
+        f"{100 * row[column]:{sign}.{digits}f} [{100 * row['low']:{sign}.{digits}f}, "
+        f"{100 * row['high']:{sign}.{digits}f}]" + ("°" if row.get("holm", 0) >= 0.05 else "")
+        for _, row in table.iterrows()
+    ]
+    methods, metrics = (table.index.unique(level) for level in ("loss", "metric"))
+    return pd.Series(text, table.index).unstack("metric").loc[methods, metrics]
+
+
 def ranks(scores: pd.DataFrame) -> pd.DataFrame:
     """Rank of each method (rows) in each column, such as (archive, metric): 1 is the highest score,
     equal ones share the mean of their ranks; methods in order of their mean rank."""

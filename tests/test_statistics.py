@@ -248,3 +248,16 @@ def test_what_cannot_be_compared_is_refused(stored):
         statistics.per_query(stored[:-1])
     with pytest.raises(ValueError, match="no runs"):
         statistics.per_query(stored[:0])
+
+
+def test_cells_say_the_interval_and_what_may_be_luck():
+    index = pd.MultiIndex.from_product([["m", "n"], ["b", "a"]], names=["metric", "loss"])
+    numbers = {"low": [0.1, 0.2, 0.3, -0.4], "high": [0.5, 0.6, 0.7, 0.8]}
+    plain = pd.DataFrame({"mean": [0.3, 0.4, 0.5, 0.2], **numbers}, index)
+    table = statistics.cells(plain)
+    assert list(table.index) == ["b", "a"] and list(table) == ["m", "n"]
+    assert table.loc["a", "n"] == "20.0 [-40.0, 80.0]"
+    gap = pd.DataFrame({"difference": [0.3, 0.4, 0.5, 0.2], **numbers}, index)
+    table = statistics.cells(gap.assign(holm=[0.01, 0.01, 0.05, 0.2]))
+    assert table.loc["b", "m"] == "+30.0 [+10.0, +50.0]"
+    assert table.loc["a", "n"] == "+20.0 [-40.0, +80.0]°" and table.loc["b", "n"].endswith("°")
