@@ -102,14 +102,14 @@ readings = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("top", [100, 3])  # 3: lists longer than the cut-off of nDCG and wAP
 @cases
-@given(search=searches(), reading=readings, chunk=st.sampled_from([1, 2, 256]))
-def test_metrics_equal_loops(top, search, reading, chunk):
+@given(search=searches(), reading=readings, memory=st.sampled_from([1, 3000, 2**30]))
+def test_metrics_equal_loops(top, search, reading, memory):
     scores, y_query, y_gallery = search
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "TOP", top)
         expected = loops(scores, y_query, y_query if y_gallery is None else y_gallery, **reading)
         options = reading | {"wap_threshold": reading["wap_threshold"] / 10}
-        result = evaluate_scores(scores, y_query, y_gallery, chunk=chunk, **options)
+        result = evaluate_scores(scores, y_query, y_gallery, memory=memory, **options)
     assert tuple(result.per_query.columns) == METRICS
     np.testing.assert_allclose(result.per_query, expected, rtol=1e-12, atol=1e-15)
     means = pd.DataFrame(expected).mean()
@@ -279,8 +279,8 @@ def test_constant_embeddings_keep_the_order_of_the_gallery(dim, images):
     z, y = np.repeat(random.normal(size=(1, dim)), images, 0), random.random((images, 5)) < 0.4
     in_order = -np.broadcast_to(np.arange(images), (images, images)).astype("f4")
     expected = evaluate_scores(in_order, y).per_query
-    for chunk in (1, 7, 1024):
-        result = evaluate(z, y, chunk=chunk).per_query
+    for memory in (1, 10**6, 2**30):
+        result = evaluate(z, y, memory=memory).per_query
         np.testing.assert_allclose(result, expected, rtol=1e-12)
 
 

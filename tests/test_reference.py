@@ -56,7 +56,7 @@ def test_drawn_chance_is_within_its_error(monkeypatch, without_hit, ideal, cutof
     query, gallery = np.array([[1, 1, 0, 0]]), np.eye(4)[[0, 1, 2, 2, 3, 3]]
     gallery[0, :2] = 1  # J = 1, 1/2 and four times 0
     every = evaluate_scores(ORDERS, query.repeat(720, 0), gallery, **reading)
-    result = chance(query.repeat(1440, 0), gallery, tolerance=2e-3, chunk=1440, **reading)
+    result = chance(query.repeat(1440, 0), gallery, tolerance=2e-3, **reading)
     drawn = {"nDCG(sim)@100", "nDCG@100"} if ideal == "list" else set()
     if without_hit == "omit":
         drawn |= {"wAP@100", *(METRICS[2:5] if cutoff else ())}
