@@ -1,7 +1,8 @@
 """One folder a run under `results/runs/`, written atomically; `collect()` reads them all.
 
 config.json        what was asked for, written first
-checkpoint.safetensors   the state after the last whole epoch; removed when the run is done
+checkpoint-?.safetensors   the state after the last two whole epochs; removed when the run is done
+log.jsonl          one line an epoch, written as they end; not tracked by git
 history.csv        one row an epoch
 per_query.parquet  the seven metrics of every test query, float32
 weights.safetensors, embeddings.safetensors   not tracked by git
@@ -11,7 +12,8 @@ result.json        metrics and provenance, written last: a run that has it is fi
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,6 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 import torchvision
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
@@ -100,6 +104,12 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line."""
+    with paths.atomic_path(file) as temporary:
+        temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
 def write_csv(file: Path, table: pd.DataFrame) -> None:
     with paths.atomic_path(file) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
@@ -115,7 +125,59 @@ def write_tensors(
 ) -> None:
     arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
     with paths.atomic_path(file) as temporary:
-        save_file(arrays, temporary, metadata=dict(metadata or {}))
+        try:
+            save_file(arrays, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:  # such as: no space left on device
+            raise OSError(f"{file}: {error}") from error
+
+
+def runs() -> pd.DataFrame:
+    """One row a run, finished or not, indexed by run_id, the one touched last first.
+
+    `state` is finished, running (a process holds its lock), interrupted, or damaged (its files
+    cannot be read); `epoch` of `epochs`; the seven metrics, on the validation split where the run
+    is not finished; `age` in seconds since it was last written to; `size` in bytes.
+    """
+    rows = {}
+    for file in sorted(paths.runs_root().glob("*/config.json")):
+        run = Run(file.parent)
+        parts = [part.stat() for part in run.folder.iterdir() if part.suffix != ".lock"]
+        row = {
+            "age": time.time() - max(part.st_mtime for part in parts),
+            "size": sum(part.st_size for part in parts),
+        }
+        try:
+            row |= _progress(run)
+        except (ValueError, TypeError):
+            row["state"] = "damaged"
+        rows[run.run_id] = row
+    columns = ["state", "epoch", "epochs", *METRICS, "age", "size"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else columns)
+    return table.reindex(columns=columns).rename_axis("run_id").sort_values("age")
+
+
+def _progress(run: Run) -> dict[str, Any]:
+    epochs = run.config.epochs
+    if run.finished:
+        return {"state": "finished", "epoch": epochs, "epochs": epochs, **run.metrics}
+    log = run.folder / "log.jsonl"
+    lines = log.read_text().splitlines() if log.is_file() else []
+    last = json.loads(lines[-1]) if lines else {}
+    metrics = {name: last[name] for name in METRICS if name in last}
+    state = "running" if _locked(run.folder / "run.lock") else "interrupted"
+    return {"state": state, "epoch": len(lines), "epochs": epochs, **metrics}
+
+
+def _locked(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    try:
+        with FileLock(file, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a store that may only be read: nobody trains there
+        return False
 
 
 def collect() -> pd.DataFrame:

@@ -4,91 +4,131 @@ Order and augmentation are pure functions of (seed, epoch, image), so a checkpoi
 of any random generator, and a resumed run equals an uninterrupted one bit for bit.
 """
 
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint as recomputed
 from tqdm.auto import tqdm
 
-from maclcore import paths, reference, store
+from maclcore import checkpoint, distributed, paths, reference, store
 from maclcore.config import Config
 from maclcore.data import Archive, Split, load_archive
 from maclcore.data.augment import PARAMETERS, augment, draw
 from maclcore.data.sampler import SAMPLERS
 from maclcore.labels import LabelStatistics
-from maclcore.losses import LOSSES, build_loss
+from maclcore.losses import LOSSES, build_loss, pair_weights
 from maclcore.metrics import Evaluation, evaluate
 from maclcore.model import RetrievalNet, autocast, resolve_precision
 from maclcore.momentum import MomentumQueue
+from maclcore.progress import Progress, say, sigterm
 from maclcore.retrieval import embed
 from maclcore.store import Run
 
 #: rows that need no training and stand beside every method
 REFERENCES = ("chance", "frozen", "oracle")
 PERIOD, DECAY = 15, 0.8  # "by 20 % every 15 epochs" (§4.2)
+#: what log.jsonl says of an epoch and history.csv does not
+LOG_ONLY = ["steps", "largest_loss", "clipped", "images_per_second", "time"]
 
 
 def train(config: Config, *, progress: bool = True, device: str | None = None) -> Run:
     """Train, evaluate on the test split, store; resume if it was interrupted, return if done.
 
     A reference row (chance, frozen, oracle) is a run like any other, without the training.
-    Raises ValueError for an unknown loss, backbone or archive, and FloatingPointError, naming the
-    images of the batch, if a loss is not finite; the last checkpoint then stays.
+    Started by torchrun, the processes share each batch, with one loss over all of it
+    (`maclcore.distributed`); the first one writes. BatchNorm then sees a process's part of the
+    batch, on GPUs the whole; without it results agree with one process's to rounding.
+
+    SIGTERM lets the step under way finish and exits with 0. Raises ValueError for an unknown loss,
+    backbone or archive, OSError where nothing can be written, and FloatingPointError, naming the
+    images of the batch, if a loss is not finite. Each time the last checkpoint stays, and the same
+    call goes on from there. Where another process is at the same run, waits for it.
     """
     run = Run(paths.runs_root() / config.run_id)
-    if run.finished:
-        return run
-    run.folder.mkdir(parents=True, exist_ok=True)
-    # a second process that wants the same run waits, and then finds it finished
-    with FileLock(run.folder / "run.lock"):
-        if run.finished:
+    with distributed.processes(device) as on:
+        if distributed.of_first(run.finished):
             return run
+        first = distributed.world()[0] == 0
+        with _alone(run) if first else nullcontext():
+            if not distributed.of_first(run.finished):  # by the process that we waited for
+                _compute(config, run, on, progress and first)
+            distributed.of_first(True)  # wait for what the first one writes
+    return run
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Keeps other processes out of a run's folder; waits while another one has it."""
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.folder / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"{run.run_id}: another process is at it; waiting for its result")
+            lock.acquire()
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {run.folder} ({error}): make it writable, or set MACL_RESULTS to a "
+            "folder that is"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _compute(config: Config, run: Run, on: torch.device, progress: bool) -> None:
+    first = distributed.world()[0] == 0
+    if first:
         for leftover in (*run.folder.glob(".tmp*"), *run.folder.glob(".*.tmp")):
             leftover.unlink(missing_ok=True)  # half-written by a process that was killed
         store.write_json(run.folder / "config.json", config.to_dict())
-        start = time.perf_counter()
-        on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        archive = load_archive(config.archive, image_size=config.image_size, progress=progress)
-        split = archive.split(config.split_seed)
-        head, features, tensors = _outcome(config, archive, split, run.folder, on, progress)
-        table = head.per_query.set_axis([archive.names[i] for i in split.test]).rename_axis("query")
-        store.write_per_query(run.folder / "per_query.parquet", table)
-        for name, content in tensors.items():
-            store.write_tensors(run.folder / f"{name}.safetensors", content)
-        result = {
-            "config": config.to_dict(),
-            "loss": {**LOSSES[config.loss].defaults, **config.loss_params}
-            if config.loss in LOSSES
-            else {},
-            "metrics": head.summary(),
-            "metrics_backbone": features.summary() if features else {},
-            "queries": len(split.test),
-            "protocol": "test split, each image once as query, the others as gallery; cosine",
-            "archive": {
-                "title": archive.title,
-                "footnote": archive.footnote,
-                "fingerprint": archive.fingerprint,
-                "split": "/".join(str(len(part)) for part in split),
-            },
-            "environment": store.environment(
-                on, resolve_precision(config.precision, on, config.image_size)
-            ),
-            "seconds": round(time.perf_counter() - start, 1),
-        }
-        store.write_json(run.folder / store.RESULT, result)
-        (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    return run
+    start = time.perf_counter()
+    archive = load_archive(config.archive, image_size=config.image_size, progress=progress)
+    split = archive.split(config.split_seed)
+    outcome = _outcome(config, archive, split, run.folder, on, progress)
+    if not first:
+        return
+    head, features, tensors = outcome
+    table = head.per_query.set_axis([archive.names[i] for i in split.test]).rename_axis("query")
+    store.write_per_query(run.folder / "per_query.parquet", table)
+    for name, content in tensors.items():
+        store.write_tensors(run.folder / f"{name}.safetensors", content)
+    result = {
+        "config": config.to_dict(),
+        "loss": {**LOSSES[config.loss].defaults, **config.loss_params}
+        if config.loss in LOSSES
+        else {},
+        "metrics": head.summary(),
+        "metrics_backbone": features.summary() if features else {},
+        "queries": len(split.test),
+        "protocol": "test split, each image once as query, the others as gallery; cosine",
+        "archive": {
+            "title": archive.title,
+            "footnote": archive.footnote,
+            "fingerprint": archive.fingerprint,
+            "split": "/".join(str(len(part)) for part in split),
+        },
+        "environment": store.environment(
+            on, resolve_precision(config.precision, on, config.image_size)
+        ),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    store.write_json(run.folder / store.RESULT, result)
+    checkpoint.remove(run.folder)
 
 
 def learning_rate(config: Config, epoch: int) -> float:
@@ -144,7 +184,7 @@ Outcome = tuple[Evaluation, Evaluation | None, dict[str, dict[str, Tensor]]]
 
 def _outcome(
     config: Config, archive: Archive, split: Split, folder: Path, on: torch.device, progress: bool
-) -> Outcome:
+) -> Outcome | None:
     """Test evaluation of the embedding and of the backbone's features, and tensors to keep."""
     y_test = archive.labels[split.test]
     if config.loss == "chance":
@@ -155,9 +195,13 @@ def _outcome(
     model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
     if model.fresh and progress:
         tqdm.write(f"{config.weights} lacks, so freshly initialised: {', '.join(model.fresh)}")
+    if on.type == "cuda" and distributed.world()[1] > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(on, memory_format=torch.channels_last)
     if config.loss != "frozen":
         _Training(config, archive, split, model, folder, on).fit(progress)
+    if distributed.world()[0]:
+        return None  # the first process measures
     precision = resolve_precision(config.precision, on, config.image_size)
     z, h = embed(model, archive.images, split.test, device=on, precision=precision)
     features = evaluate(h, y_test)
@@ -168,7 +212,7 @@ def _outcome(
 
 @dataclass
 class _Training:
-    """The state of a training, and how it is saved and restored."""
+    """The state of a training, and how it moves on."""
 
     config: Config
     archive: Archive
@@ -179,7 +223,14 @@ class _Training:
 
     def __post_init__(self) -> None:
         config, labels = self.config, self.archive.labels
-        self.stats = LabelStatistics.from_labels(labels[self.split.train], self.archive.label_names)
+        self.rank, self.processes = distributed.world()
+        self.y_train = labels[self.split.train]
+        if min(config.batch_size, len(self.y_train)) < self.processes:
+            raise ValueError(
+                f"{self.processes} processes cannot share batches of {config.batch_size} of "
+                f"{len(self.y_train)} training images; start fewer, or raise batch_size"
+            )
+        self.stats = LabelStatistics.from_labels(self.y_train, self.archive.label_names)
         self.loss = build_loss(
             config.loss, self.stats, embedding_dim=config.embedding_dim, **config.loss_params
         ).to(self.on)
@@ -193,6 +244,7 @@ class _Training:
             torch.backends.cudnn.deterministic = True  # the same bits in every run
             self.images = self.images.to(self.on)
         self.y = torch.from_numpy(labels).to(self.on)
+        self.modules: dict[str, nn.Module] = {"model": self.model, "loss": self.loss}
         self.queue, self.form = None, LOSSES[config.loss].queue
         if config.queue:
             if self.form is None:
@@ -200,33 +252,46 @@ class _Training:
                     f"{config.loss} has no queue in its original form; set queue=0. These have: "
                     + ", ".join(name for name, loss in LOSSES.items() if loss.queue)
                 )
-            self.queue = MomentumQueue(
-                self.model, config.queue, config.embedding_dim, self.y.shape[1]
+            self.queue = self.modules["queue"] = MomentumQueue(
+                self.model, config.queue, config.embedding_dim, labels.shape[1]
             )
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
 
     def fit(self, progress: bool) -> None:
-        self.restore()
-        epochs = range(len(self.history), self.config.epochs)
-        bar = tqdm(
-            epochs,
-            desc=self.config.run_id,
-            initial=len(self.history),
-            total=self.config.epochs,
-            unit="epoch",
-            disable=None if progress else True,  # None: quiet when not a terminal
-        )
-        for epoch in bar:
-            start = time.perf_counter()
-            row = {"epoch": epoch + 1, **self.epoch(epoch), **self.validate()}
-            row["seconds"] = time.perf_counter() - start
-            self.history.append(row)
-            bar.set_postfix(loss=f"{row['loss']:.3f}", map=f"{row['mAP(sim)@5000']:.3f}")
-            if epoch + 1 < self.config.epochs:
-                self.save()
-        store.write_csv(self.folder / "history.csv", pd.DataFrame(self.history))
+        config = self.config
+        self.history = checkpoint.restore(self.folder, config.run_id, self.modules, self.optimizer)
+        images = sum(map(len, self.batches(0)))  # of an epoch, for the progress bar
+        done = len(self.history)
+        with Progress(config.run_id, done * images, config.epochs * images, progress) as bar:
+            with sigterm() as asked:
+                for epoch in range(done, config.epochs):
+                    start = time.perf_counter()
+                    row = {"epoch": epoch + 1, **self.epoch(epoch, bar, asked)}
+                    if self.rank == 0:
+                        row |= self.validate()
+                        bar.note(f"loss {row['loss']:.3f}, mAP {row['mAP(sim)@5000']:.3f}")
+                    row["seconds"] = time.perf_counter() - start
+                    self.history.append(row)
+                    if self.rank == 0:
+                        self.save()
+        if self.rank == 0:
+            table = pd.DataFrame(self.history).drop(columns=LOG_ONLY, errors="ignore")
+            store.write_csv(self.folder / "history.csv", table)
 
-    def epoch(self, epoch: int) -> dict[str, float]:
+    def save(self) -> None:
+        if len(self.history) < self.config.epochs:
+            checkpoint.save(
+                self.folder, self.config.run_id, self.history, self.modules, self.optimizer
+            )
+        store.write_lines(self.folder / "log.jsonl", self.history)
+
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """The epoch's batches of positions in the training split."""
+        order = SAMPLERS[self.config.sampler]
+        return order(self.y_train, self.config.batch_size, seed=self.config.seed, epoch=epoch)
+
+    def epoch(self, epoch: int, bar: Progress, asked: Event) -> dict[str, Any]:
+        """One pass over the training split; its row of the log, so far."""
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout, where a backbone has it
         lr = learning_rate(config, epoch)
@@ -235,53 +300,92 @@ class _Training:
         views = 2 if self.queue else config.views
         uniform = draw(len(self.images), seed=config.seed, epoch=epoch, views=views)
         rows = torch.from_numpy(self.split.train)
-        order = SAMPLERS[config.sampler]
-        labels = self.archive.labels[self.split.train]
-        batches = order(labels, config.batch_size, seed=config.seed, epoch=epoch)
+        batches = self.batches(epoch)
         self.model.train()
+        start = time.perf_counter()
         losses, norms = [], []
         for batch in batches:
             loss, norm = self.step(rows[batch], uniform)
             losses.append(loss)
             norms.append(norm)
-        values = torch.stack(losses)  # the only synchronisation with the device in an epoch
-        if not values.isfinite().all():
-            bad = int(values.isfinite().logical_not().nonzero()[0])
-            names = [self.archive.names[i] for i in rows[batches[bad]]]
-            raise FloatingPointError(
-                f"{config.run_id}: loss is {values[bad].item()} in epoch {epoch + 1}, batch "
-                f"{bad + 1}, learning rate {lr:.3g}, images {', '.join(names[:8])} and "
-                f"{max(len(names) - 8, 0)} more; lower the learning rate or raise the temperature"
-            )
+            bar.advance(len(batch))
+            if asked.is_set():
+                self.leave(epoch)
+        # the only synchronisation with the device in an epoch
+        losses, norms = torch.stack(losses).cpu(), torch.stack(norms).cpu()
+        seconds = time.perf_counter() - start
+        bad = (~(losses.isfinite() & norms.isfinite())).nonzero()
+        if len(bad):
+            i = int(bad[0])
+            self.fail(epoch, i, lr, rows[batches[i]], losses[i].item(), norms[i].item())
         return {
             "lr": lr,
-            "loss": values.mean().item(),
-            "gradient_norm": torch.stack(norms).mean().item(),
+            "loss": losses.mean().item(),
+            "gradient_norm": norms.mean().item(),
+            "steps": len(batches),
+            "largest_loss": losses.max().item(),
+            "clipped": (norms > config.clip_norm).double().mean().item(),
+            "images_per_second": round(sum(map(len, batches)) / seconds, 1),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+    def leave(self, epoch: int) -> NoReturn:
+        saved = f"the state after epoch {epoch} is saved, and" if epoch else "no epoch was over;"
+        say(
+            f"{self.config.run_id}: SIGTERM in epoch {epoch + 1} of {self.config.epochs}; {saved} "
+            "the same command goes on from there"
+        )
+        raise SystemExit(0)
+
+    def fail(
+        self, epoch: int, batch: int, lr: float, index: Tensor, loss: float, norm: float
+    ) -> NoReturn:
+        """Say all that helps to find out why a number of this batch is not finite."""
+        config, names = self.config, [self.archive.names[i] for i in index]
+        what = f"gradient norm is {norm}" if math.isfinite(loss) else f"loss is {loss}"
+        temperatures = ""
+        if LOSSES[config.loss].function.weights:
+            y = self.archive.labels[index.numpy()]
+            _, T = pair_weights(config.loss, y, self.stats, **config.loss_params)
+            temperatures = f"temperatures {T.min():.3g} to {T.max():.3g}, "
+        raise FloatingPointError(
+            f"{config.run_id}: {what} in epoch {epoch + 1}, batch {batch + 1}, learning rate "
+            f"{lr:.3g}, {temperatures}images {', '.join(names[:8])} and {max(len(names) - 8, 0)} "
+            "more; lower the learning rate or raise the temperature"
+        )
 
     def step(self, index: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """One update on the images `index` (B,); its loss and gradient norm before clipping.
 
-        uniform: `draw`'s numbers for the archive's images, of one view or of two.
+        uniform: `draw`'s numbers for the archive's images, of one view or of two. Each process
+        embeds its part of the images, and has the loss of all of them.
         """
-        first, *second = uniform[index].split(PARAMETERS, dim=1)
-        y = self.y[index.to(self.on)]
-        if self.queue is None:
-            views = 1 + len(second)
-            z = self.embed(self.model, index.repeat(views), torch.cat([first, *second]))
-            loss = self.loss(z, y.repeat(views, 1))
-        else:
+        parts = index.tensor_split(self.processes)
+        own = parts[self.rank]
+        first, *second = uniform[own].split(PARAMETERS, dim=1)
+        keys = {}
+        if self.queue is not None:
             self.queue.follow(self.model, self.config.momentum)
             with torch.no_grad():
-                keys = self.embed(self.queue.encoder, index, *second)
-            z = self.embed(self.model, index, first)
-            loss = self.loss(z, y, **self.queue.contrast(self.form, keys, y))
-            self.queue.enqueue(keys, y)
+                new = self.gather(self.embed(self.queue.encoder, own, *second), parts)
+            labels = self.y[index.to(self.on)]
+            keys = self.queue.contrast(self.form, new, labels)
+            self.queue.enqueue(new, labels)
+            second = []
+        views = 1 + len(second)
+        parts = [part.repeat(views) for part in parts]
+        z = self.embed(self.model, parts[self.rank], torch.cat([first, *second]))
+        loss = self.loss(self.gather(z, parts), self.y[torch.cat(parts).to(self.on)], **keys)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        distributed.average_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimizer.step()
         return loss.detach(), norm
+
+    def gather(self, z: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """The embeddings of all processes' parts of a batch."""
+        return distributed.gather(z, [len(part) for part in parts])
 
     def embed(self, model: RetrievalNet, index: Tensor, uniform: Tensor) -> Tensor:
         """Embeddings (B, D) of the images `index` (B,), each augmented by its row of `uniform`.
@@ -292,58 +396,25 @@ class _Training:
         """
 
         def forward(index: Tensor, uniform: Tensor) -> Tensor:
-            images = self.images[index.to(self.images.device)].to(self.on)
-            images = augment(images, uniform.to(self.on))
+            images = augment(self.images[index.to(self.images.device)].to(self.on), uniform)
             with autocast(self.on, self.precision):
                 return model(images.contiguous(memory_format=torch.channels_last))
-
-        size = self.config.micro_batch or len(index)
-        if size >= len(index):
-            return forward(index, uniform)
-        parts = zip(index.split(size), uniform.split(size), strict=True)
 
         def passes() -> tuple[AbstractContextManager, AbstractContextManager]:
             return nullcontext(), _buffers_kept(model)  # statistics are counted once
 
+        uniform = uniform.to(self.on)
+        size = self.config.micro_batch or len(index)
+        if size >= len(index):
+            return forward(index, uniform)
         return torch.cat(
-            [checkpoint(forward, *part, use_reentrant=False, context_fn=passes) for part in parts]
+            [
+                recomputed(forward, *part, use_reentrant=False, context_fn=passes)
+                for part in zip(index.split(size), uniform.split(size), strict=True)
+            ]
         )
 
     def validate(self) -> dict[str, float]:
         index = self.split.validation
         z, _ = embed(self.model, self.images, index, device=self.on, precision=self.precision)
         return {**evaluate(z, self.archive.labels[index]).summary(), **collapse(z)}
-
-    def save(self) -> None:
-        """Everything that the next epoch depends on, in one file."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"loss.{k}": v for k, v in self.loss.state_dict().items()}
-        if self.queue is not None:
-            tensors |= {f"queue.{k}": v for k, v in self.queue.state_dict().items()}
-        for i, parameter in enumerate(self.parameters):
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{i}.{key}"] = value
-        metadata = {"run_id": self.config.run_id, "history": json.dumps(self.history)}
-        store.write_tensors(self.folder / "checkpoint.safetensors", tensors, metadata)
-
-    def restore(self) -> None:
-        file = self.folder / "checkpoint.safetensors"
-        if not file.is_file():
-            return
-        with safe_open(file, framework="pt") as stored:
-            metadata: Mapping[str, Any] = stored.metadata()
-            if metadata["run_id"] != self.config.run_id:
-                raise ValueError(f"{file} belongs to run {metadata['run_id']}; delete it")
-            state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-        modules = {"model.": self.model, "loss.": self.loss, "queue.": self.queue or nn.Module()}
-        for prefix, module in modules.items():
-            part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            module.load_state_dict(part)
-        for i, parameter in enumerate(self.parameters):
-            prefix = f"optimizer.{i}."
-            for key in [k for k in state if k.startswith(prefix)]:
-                value = state[key].to(self.on)
-                if value.shape == parameter.shape:  # in the parameter's own memory format
-                    value = torch.empty_like(parameter).copy_(value)
-                self.optimizer.state[parameter][key.removeprefix(prefix)] = value
-        self.history = json.loads(metadata["history"])

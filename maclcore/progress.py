@@ -1,0 +1,77 @@
+"""What a training says of itself while it runs, and how it is asked to stop."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm.auto import tqdm
+
+EVERY = 60.0  # seconds between lines where there is no terminal for a bar
+
+
+def say(line: str) -> None:
+    """One line to stderr, beside any progress bar."""
+    tqdm.write(line, file=sys.stderr)
+
+
+class Progress:
+    """Images done, a second and to go: a bar on a terminal or in a notebook, elsewhere lines.
+
+    `done` of `total` images were done before. Says nothing unless `wanted`.
+    """
+
+    def __init__(self, label: str, done: int, total: int, wanted: bool) -> None:
+        self.bar = tqdm(
+            desc=label,
+            initial=done,
+            total=total,
+            unit=" images",
+            unit_scale=True,
+            disable=None if wanted else True,  # None: off where there is no terminal
+        )
+        self.lines = wanted and self.bar.disable
+        self.label, self.done, self.total, self.last = label, done, total, ""
+        self.before, self.start = done, time.monotonic()
+        self.due = self.start + EVERY
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+    def note(self, text: str) -> None:
+        """What is known since the last epoch."""
+        self.last = f", {text}"
+        self.bar.set_postfix_str(text)
+
+    def advance(self, images: int) -> None:
+        self.done += images
+        self.bar.update(images)
+        now = time.monotonic()
+        if self.lines and now >= self.due:
+            self.due = now + EVERY
+            rate = (self.done - self.before) / (now - self.start)
+            left = tqdm.format_interval((self.total - self.done) / rate)
+            done = f"{self.done / self.total:.0%}"
+            say(f"{self.label}: {done}, {rate:.0f} images/s, {left} left{self.last}")
+
+
+@contextmanager
+def sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, instead of ending the process.
+
+    Only a program's main thread can listen; elsewhere SIGTERM does what it always does.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
