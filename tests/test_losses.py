@@ -3,6 +3,7 @@
 The references below are written from the formulas, one pair and one label at a time in float64.
 """
 
+import importlib
 import inspect
 from math import exp, log
 
@@ -14,10 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maclcore.labels import LabelStatistics
+from maclcore import losses
 from maclcore.losses import COLOURS, LOSSES, build_loss, macl, mulsupcon, pair_weights, supcon_any
-from maclcore.losses.pairs import REDUCTIONS, Pairs, contrast
+from maclcore.losses import pairs as kernel
+from maclcore.losses.pairs import Pairs, Terms, contrast
 
-ORDER = "supcon_all supcon_any lbase mulsupcon wg_mulsupcon simdis macl wg_macl".split()
+ORDER = (
+    "supcon_all supcon_any lbase lproto lmsc oml mulsupcon wg_mulsupcon simdis lreg l_wo_reg "
+    "macl wg_macl"
+).split()
+PROTOTYPED = ("lproto", "lmsc", "lreg", "l_wo_reg")
+QUEUED = tuple(name for name in ORDER if LOSSES[name].queue)
 
 # Six images with four labels; training counts 50, 200, 20, 8, of which 30 images have {0, 1}.
 Z = F.normalize(
@@ -35,8 +43,24 @@ STATS = LabelStatistics.from_labels(
 )
 
 
-def loss_of(name, z=Z, y=Y, stats=STATS, **params):
-    return build_loss(name, stats, **params)(z, y)
+PROTOTYPES = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 1, 1], [-1, 0, 1]], dtype=torch.float64)
+
+
+def module_of(name, stats=STATS, dim=3, prototypes=PROTOTYPES, **params):
+    """The loss as a module; with prototypes, those given, or random ones for other labels."""
+    module = build_loss(name, stats, embedding_dim=dim, **params)
+    if module.prototypes is not None:
+        shape = module.prototypes.shape
+        if shape != prototypes.shape:
+            rng = torch.Generator().manual_seed(5)
+            prototypes = torch.randn(shape, dtype=torch.float64, generator=rng)
+        module.prototypes = torch.nn.Parameter(prototypes.clone())
+    return module
+
+
+def loss_of(name, z=Z, y=Y, stats=STATS, keys=None, **params):
+    module = module_of(name, stats, z.shape[1], **params)
+    return module(z, y) if keys is None else module(z, y, keys=keys[0], key_labels=keys[1])
 
 
 @pytest.mark.parametrize(
@@ -52,6 +76,16 @@ def loss_of(name, z=Z, y=Y, stats=STATS, **params):
         ("lbase", {}, 1.4381971472),
         ("simdis", {"reduction": "anchors"}, 0.6082061769),
         ("simdis", {}, 0.6082061769),
+        ("lproto", {}, 0.7115541454),
+        ("lmsc", {}, 1.0147821682),
+        ("l_wo_reg", {}, 1.6480143234),
+        ("lreg", {}, 1.3132682773),
+        ("l_wo_reg", {"alpha": 1.0}, 1.5487796377),
+        ("lreg", {"alpha": 1.0}, 1.2138877474),
+        ("oml", {}, 0.5546445219),
+        ("oml", {"norm": "per_label"}, 0.1309360957),
+        ("oml", {"temperature": 0.1}, 0.5704211469),
+        ("oml", {"temperature": 0.1, "norm": "per_label"}, 0.1703385847),
         ("macl", {}, 0.4011757469),
         ("macl", {"reduction": "anchors"}, 0.6686262449),
         ("wg_macl", {}, 0.3840083569),
@@ -158,7 +192,98 @@ def ref_macl(
     return ref_label_wise(s, sets, w, [[T(i, a) for a in range(n)] for i in range(n)], reduction)
 
 
+def prototype_sets(prototypes):
+    return [frozenset({k}) for k in range(len(prototypes))]
+
+
+def ref_lproto(z, sets, c, temperature=0.3):
+    total = 0.0
+    for i in range(len(z)):
+        logits = [float(z[i] @ c[k]) / temperature for k in range(len(c))]
+        scale = log(sum(exp(x) for x in logits))
+        total -= sum(logits[k] - scale for k in sets[i]) / max(len(sets[i]), 1)
+    return total / len(z)
+
+
+def ref_lmsc(z, sets, c, queue, queue_sets, temperature=0.3, alpha=1.0, beta=0.1):
+    n, total = len(z), 0.0
+    for i in range(n):
+        images = [(z[j], sets[j]) for j in range(n) if j != i] + list(zip(queue, queue_sets))
+        unions = [len(sets[i] | other) for _, other in images]
+        norm = {
+            k: 1 + alpha * sum(1 / u for u, (_, other) in zip(unions, images) if k in other)
+            for k in sets[i]
+        }
+        of_images = [exp(float(z[i] @ e) / temperature) for e, _ in images]
+        of_prototypes = [exp(float(z[i] @ e) / temperature) for e in c]
+        scale = log(beta * sum(of_images) + sum(of_prototypes))
+        anchor = 0.0
+        for k in sets[i]:
+            for u, e, (_, other) in zip(unions, of_images, images):
+                if k in other:
+                    anchor -= alpha / (u * norm[k]) * (log(e) - scale)
+            anchor -= (log(of_prototypes[k]) - scale) / norm[k]
+        total += anchor / max(len(sets[i]), 1)
+    return total / n
+
+
+def ref_joint(z, sets, c, regularise, temperature=0.3, alpha=0.0):
+    z, sets = [*z, *c], [*sets, *prototype_sets(c)]
+    n, terms = len(z), []
+
+    def r(i, j):
+        x = len(sets[i] & sets[j]) / max(len(sets[j]), 1)
+        return x**alpha if alpha >= 0 else float(x == 1)
+
+    for i in range(n):
+        x = {j: float(z[i] @ z[j]) / temperature for j in range(n) if j != i}
+        scale = log(sum(map(exp, x.values())))
+        w = {}
+        for j in x:
+            w[j] = 0.0
+            for k in sets[i] & sets[j]:
+                carriers = sum(r(i, m) for m in x if k in sets[m])
+                w[j] += r(i, j) / carriers / len(sets[i]) if carriers else 0.0
+        if sum(w.values()) > 0:
+            value = sum(w[j] * (x[j] - scale) for j in x)
+            if regularise:
+                value += sum(max(exp(x[j] - scale) - w[j], 0) * x[j] for j in x if w[j] > 0)
+            terms.append(-value)
+    return sum(terms) / max(len(terms), 1)
+
+
+def ref_oml(s, sets, temperature=0.01, norm="released"):
+    n = len(s)
+    labels = sorted(frozenset().union(*sets))
+    above = [  # how much k is above j for query q
+        [[1 / (1 + exp(min(max((s[q][j] - s[q][k]) / temperature, -50), 50))) for k in range(n)]
+         for j in range(n)] for q in range(n)
+    ]  # fmt: skip
+    values = []
+    for label in labels:
+        Q = [i for i in range(n) if label in sets[i]]
+        if len(Q) > 1:
+            ap = 0.0
+            for q in Q:
+                for j in Q:
+                    rank = 1 + sum(above[q][j][k] for k in range(n) if k != j)
+                    ap += (1 + sum(above[q][j][k] for k in Q if k != j)) / rank
+            values.append(1 - ap / (len(Q) * (n if norm == "released" else len(Q))))
+    return sum(values) / max(len(values), 1)
+
+
+def ref_prototyped(name, z, sets, c, params):
+    c = F.normalize(c)
+    if name == "lproto":
+        return ref_lproto(z, sets, c, **params)
+    if name == "lmsc":
+        return ref_lmsc(z, sets, c, [], [], **params)
+    return ref_joint(z, sets, c, name == "lreg", **params)
+
+
 def reference(name, s, sets, training, params):
+    if name == "oml":
+        return ref_oml(s, sets, **params)
     if name.startswith("wg_"):
         params = params | {"reduction": "images"}
     if name in ("macl", "wg_macl"):
@@ -201,6 +326,10 @@ READINGS = {
 PARAMS = {name: {"temperature": READINGS["temperature"]} for name in ORDER}
 for name in ("supcon_all", "supcon_any", "simdis"):
     PARAMS[name] = PARAMS[name] | {"reduction": st.sampled_from(["active", "anchors"])}
+PARAMS["lmsc"] = PARAMS["lmsc"] | {"alpha": st.floats(0, 2), "beta": st.floats(0, 1)}
+for name in ("lreg", "l_wo_reg"):
+    PARAMS[name] = PARAMS[name] | {"alpha": st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])}
+PARAMS["oml"] = PARAMS["oml"] | {"norm": st.sampled_from(["released", "per_label"])}
 PARAMS["mulsupcon"] = PARAMS["mulsupcon"] | {"reduction": READINGS["reduction"]}
 PARAMS["macl"] = READINGS
 PARAMS["wg_macl"] = {key: value for key, value in READINGS.items() if key != "reduction"}
@@ -214,10 +343,144 @@ def test_every_loss_is_its_formula_in_loops(name, data, seed, n, width):
     _, training = random_batch(seed + 1, 9, width)  # not the batch: unseen sets, absent labels
     params = data.draw(st.fixed_dictionaries({}, optional=PARAMS[name]))
     stats = LabelStatistics.from_labels(training)
-    expected = reference(name, (z @ z.T).tolist(), sets_of(y), sets_of(training), params)
-    assert loss_of(name, z, y, stats, **params).item() == pytest.approx(
-        expected, rel=1e-9, abs=1e-12
-    )
+    module = module_of(name, stats, z.shape[1], **params)
+    if name in PROTOTYPED:
+        c = module.prototypes.detach()
+        expected = ref_prototyped(name, z, sets_of(y), c, params)
+    else:
+        expected = reference(name, (z @ z.T).tolist(), sets_of(y), sets_of(training), params)
+    assert module(z, y).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", QUEUED)
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 6), m=st.integers(1, 6))
+def test_a_queue_is_contrasted_as_its_papers_say(name, seed, n, m):
+    """In LMSC the keys join the images; else they are all that an anchor sees, its own among
+    them: what the formula gives for the anchor beside the keys, one anchor at a time."""
+    z, y = random_batch(seed, n, 4)
+    more, more_y = random_batch(seed + 2, m, 4, rate=0.5)
+    _, training = random_batch(seed + 1, 9, 4)
+    stats = LabelStatistics.from_labels(training)
+    if name == "lmsc":
+        module = module_of(name, stats, 4)
+        c, sets = F.normalize(module.prototypes.detach()), sets_of(y)
+        expected = ref_lmsc(z, sets, c, more, sets_of(more_y))
+        found = module(z, y, keys=more, key_labels=more_y)
+        assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        return
+    keys, labels = torch.cat([F.normalize(z + 0.1), more]), torch.cat([y, more_y])
+    found = loss_of(name, z, y, stats, keys=(keys, labels))
+    # an anchor and the keys are a batch of which only the first row counts
+    pairs = [Pairs.of(torch.cat([y[i : i + 1], labels]), torch.float64) for i in range(n)]
+    given = (stats,) if LOSSES[name].needs_stats else ()
+    above = below = 0
+    for i in range(n):
+        terms = LOSSES[name].function.weights(pairs[i], *given)
+        rows = torch.cat([z[i : i + 1], keys])
+        value = contrast(rows @ rows.T, terms, pairs[i].own)[0]
+        size, positive = y[i].sum(), terms.W[0, 1:].sum() > 0
+        above += value / size.clamp(min=1) if name.startswith("wg_") else value
+        below += {"pairs": size, "images": 1, "active": positive}[terms.reduction]
+    torch.testing.assert_close(found, above / max(below, 1), rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="key_labels has"):
+        loss_of(name, z, y, stats, keys=(keys, labels[:-1]))
+
+
+def test_losses_without_a_queue_refuse_keys():
+    for name in ("lproto", "lreg", "l_wo_reg"):
+        with pytest.raises(ValueError, match=f"{name} takes no keys"):
+            loss_of(name, keys=(Z, Y))
+
+
+# --- one kernel, several forms --------------------------------------------------------------------
+
+
+def with_gradients(name, z, y, stats, keys=None):
+    """Value, and gradients of z and of the prototypes."""
+    module, z = module_of(name, stats, z.shape[1]), z.clone().requires_grad_()
+    value = module(z, y) if keys is None else module(z, y, keys=keys[0], key_labels=keys[1])
+    inputs = [z, *module.parameters()]
+    return [value.detach(), *torch.autograd.grad(value, inputs, materialize_grads=True)]
+
+
+FORMS = {  # (DENSE, TILE, MANY): through autograd, in one tile, in small tiles, from a table
+    "dense": (10**6, 1 << 18, 10**6),
+    "one tile": (0, 1 << 18, 10**6),
+    "tiles": (0, 1, 10**6),
+    "table": (0, 1, 1),
+}
+
+
+@pytest.mark.parametrize("queue", [False, True])
+@pytest.mark.parametrize("name", [name for name in ORDER if name != "oml"])
+def test_every_form_of_the_kernel_gives_the_same(name, queue, monkeypatch):
+    if queue and name not in QUEUED:
+        return
+    _, training = random_batch(8, 30, 6, rate=0.4)
+    stats = LabelStatistics.from_labels(training)
+    z, _ = random_batch(7, 100, 1)
+    z, y = F.normalize(torch.randn(100, 4, dtype=torch.float64)), training[torch.arange(100) % 9]
+    y[90:] = random_batch(9, 10, 6)[1]
+    keys = (F.normalize(torch.randn(50, 4, dtype=torch.float64)), y[:50]) if queue else None
+    results = {}
+    for form, (dense, tile, many) in FORMS.items():
+        monkeypatch.setattr(kernel, "DENSE", dense)
+        monkeypatch.setattr(kernel, "TILE", tile)
+        monkeypatch.setattr(kernel, "MANY", many)
+        results[form] = with_gradients(name, z, y, stats, keys)
+    for form in FORMS:
+        for found, expected in zip(results[form], results["dense"], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12, msg=form)
+
+
+def test_the_table_holds_no_row_twice(monkeypatch):
+    """Equal label sets share a row of W, and each still leaves itself out of its positives."""
+    monkeypatch.setattr(kernel, "MANY", 1)
+    y = Y[[0, 0, 1, 1, 1, 3]]
+    pairs, seen = Pairs.of(y, torch.float64), []
+
+    def weights(pairs):
+        seen.append(pairs.y.shape[0])
+        return Terms(*LOSSES["supcon_all"].function.weights(pairs))
+
+    terms, own, R, a, b = kernel.tiles(weights, pairs, len(y))(slice(0, 6))
+    assert seen == [3] and own.tolist() == list(range(6))
+    assert terms.W[0].tolist() == [1, 1, 0, 0, 0, 0] and terms.W[5].tolist() == [0] * 6
+    assert terms.W[2].tolist() == [0, 0, 0.5, 0.5, 0.5, 0] and R.tolist() == [1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("width", [5, 62, 63, 130])
+def test_distinct_rows(width):
+    _, y = random_batch(0, 40, width, rate=0.5)
+    y = y[torch.randint(0, 12, (60,))].double()
+    sets, row, count = kernel.distinct(y)
+    assert torch.equal(sets[row], y) and len(sets) == len(torch.unique(y, dim=0))
+    assert torch.equal(count, torch.bincount(row))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("name", ORDER)
+def test_compiled_and_functional_forms_give_the_same(name):
+    z, y = random_batch(4, 300, 4, rate=0.4)
+    module = module_of(name, STATS, 4)
+    expected = module(z, y)
+    torch.testing.assert_close(torch.compile(module, backend="aot_eager")(z, y), expected)
+    value, *_ = with_gradients(name, z, y, STATS)
+    z.requires_grad_()
+    (gradient,) = torch.autograd.grad(module(z, y), z)
+    torch.testing.assert_close(torch.func.grad(lambda z: module(z, y))(z), gradient)
+    torch.testing.assert_close(value, expected)
+
+
+def test_a_second_derivative_of_the_tiled_form_is_refused():
+    z, y = random_batch(4, 300, 4, rate=0.4)
+    z.requires_grad_()
+    (gradient,) = torch.autograd.grad(loss_of("macl", z, y, STATS), z, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        gradient.sum().backward()
+    z, y = z.detach()[:20].requires_grad_(), y[:20]  # small batches go through autograd
+    assert torch.autograd.gradgradcheck(lambda z: loss_of("macl", F.normalize(z), y, STATS), z)
 
 
 def test_supports_of_many_labels_give_the_same_loss():
@@ -232,26 +495,59 @@ def test_supports_of_many_labels_give_the_same_loss():
 # --- gradients ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_gradient_by_finite_differences(name):
+# the gradient of LReg is not that of its value: it has a test of its own
+@pytest.mark.parametrize("name", [name for name in ORDER if name != "lreg"])
+def test_gradient_by_finite_differences(name, monkeypatch):
     x = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     y = torch.cat([Y, torch.zeros(1, 4, dtype=Y.dtype)])
-    loss = build_loss(name, STATS)
-    assert torch.autograd.gradcheck(lambda x: loss(F.normalize(x), y), x.requires_grad_())
+    module = module_of(name, temperature=0.3)
+    names = [name for name, _ in module.named_parameters()]
+
+    def loss(x, *prototypes):
+        given = dict(zip(names, prototypes, strict=True))
+        return torch.func.functional_call(module, given, (F.normalize(x), y))
+
+    inputs = [x.requires_grad_(), *(PROTOTYPES.clone().requires_grad_() for _ in names)]
+    for dense in (256, 0):  # through autograd, and the kernel's own
+        monkeypatch.setattr(kernel, "DENSE", dense)
+        assert torch.autograd.gradcheck(loss, inputs)
+
+
+@pytest.mark.parametrize("dense", [256, 0])
+def test_lreg_never_repels_a_positive(dense, monkeypatch):
+    """Of a similarity, N times: min(p - W, 0) for a positive, p for a negative; p - W without."""
+    monkeypatch.setattr(kernel, "DENSE", dense)
+    pairs = Pairs.of(Y.bool(), torch.float64, "joint")
+    terms = LOSSES["lreg"].function.weights(pairs)
+    both = torch.cat([Z, F.normalize(PROTOTYPES)])
+    s = (both @ both.T).requires_grad_()
+    contrast(s, terms, pairs.own).sum().backward()
+    W = terms.W.clone().fill_diagonal_(0)
+    x = (s.detach() / 0.3).fill_diagonal_(-torch.inf)
+    p = x.softmax(dim=1)
+    active = (W.sum(dim=1) > 0)[:, None]
+    expected = torch.where(W > 0, (p - W).clamp(max=0), p) * active / 0.3
+    torch.testing.assert_close(s.grad, expected)
+    assert ((p - W)[W > 0] > 0).any(), "else there is nothing to see"
+    # and the gradient of the embeddings follows from it
+    z = Z.clone().requires_grad_()
+    loss_of("lreg", z).backward()
+    G = expected / active.sum()
+    torch.testing.assert_close(z.grad, ((G + G.T) @ both)[: len(Z)])
 
 
 def gradient_of_similarities(name, s, **params):
-    """dL/ds, (N, N), of the six images at given similarities."""
-    pairs = Pairs.of(Y.bool(), torch.float64)
+    """dL/ds, (A, C), of the six images (and prototypes) at given similarities."""
+    pairs = Pairs.of(Y.bool(), torch.float64, LOSSES[name].function.layout)
     given = (STATS,) if LOSSES[name].needs_stats else ()
-    W, T, reduction = LOSSES[name].function.weights(pairs, *given, **params)
-    a, b = REDUCTIONS[reduction](W, pairs.size)
+    terms = LOSSES[name].function.weights(pairs, *given, **params)
+    a, b = losses.REDUCTIONS[terms.reduction](pairs.total(terms.W), pairs.size)
     s = s.clone().requires_grad_()
-    (a @ contrast(s, W, T, pairs.other) / b.sum()).backward()
+    (a @ contrast(s, terms, pairs.own) / b.sum()).backward()
     return s.grad
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", [n for n in ORDER if n not in ("oml", *PROTOTYPED)])
 def test_a_common_shift_of_similarities_matters_to_macl_alone(name):
     grad = gradient_of_similarities(name, Z @ Z.T)
     assert (grad.diagonal() == 0).all(), "an anchor is not its own contrast"
@@ -270,12 +566,13 @@ def test_macl_pulls_everything_together_and_a_negative_alpha_apart(name):
 def test_corrected_gradient_of_the_paper():
     """Eq. 7 repels by Σ_l (1/|P_il|) Σ_p w_ip, the sum of W; the paper prints |y_i| there."""
     pairs = Pairs.of(Y.bool(), torch.float64)
-    W, T, _ = LOSSES["macl"].function.weights(pairs, STATS)
+    terms = LOSSES["macl"].function.weights(pairs, STATS)
+    W, T = terms.W.clone().fill_diagonal_(0), terms.T
     for i in range(6):
         z = Z[i].clone().requires_grad_()  # the other images are constants, as in the paper
-        row = [m[i : i + 1] for m in (W, T, pairs.other)]
-        contrast((Z @ z)[None], *row).sum().backward()
-        e = torch.exp(Z @ Z[i] / T[i]) * pairs.other[i]
+        row = terms._replace(W=terms.W[i : i + 1], T=T[i : i + 1])
+        contrast((Z @ z)[None], row, pairs.own[i : i + 1]).sum().backward()
+        e = torch.exp(Z @ Z[i] / T[i]) * (torch.arange(6) != i)
         attraction, repulsion = -(W[i] / T[i]) @ Z, (e / e.sum() / T[i]) @ Z
         torch.testing.assert_close(z.grad, attraction + W[i].sum() * repulsion, rtol=1e-9, atol=0)
         printed = attraction + Y[i].sum() * repulsion
@@ -291,12 +588,16 @@ def test_corrected_gradient_of_the_paper():
 def test_order_of_images_and_of_labels_and_rotation_do_not_matter(name, seed):
     z, y = random_batch(seed, 9, 5, rate=0.4)
     _, training = random_batch(seed + 1, 20, 5, rate=0.4)
-    value = loss_of(name, z, y, LabelStatistics.from_labels(training))
+    module = module_of(name, LabelStatistics.from_labels(training), 4)
+    value = module(z, y)
     rng = torch.Generator().manual_seed(seed)
     images, labels = torch.randperm(9, generator=rng), torch.randperm(5, generator=rng)
     rotation, _ = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=rng))
     stats = LabelStatistics.from_labels(training[:, labels])
-    again = loss_of(name, (z @ rotation)[images], y[images][:, labels], stats)
+    other = build_loss(name, stats, embedding_dim=4)
+    if other.prototypes is not None:
+        other.prototypes = torch.nn.Parameter((module.prototypes @ rotation)[labels])
+    again = other((z @ rotation)[images], y[images][:, labels])
     torch.testing.assert_close(again, value, rtol=1e-10, atol=1e-12)
 
 
@@ -375,17 +676,18 @@ def test_temperature_and_weights_of_macl_by_hand():
 def test_corners_are_finite(name, rows):
     y = torch.tensor([[int(c) for c in row] for row in rows])
     x = torch.randn(len(y), 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    value = loss_of(name, F.normalize(x), y, LabelStatistics.from_labels(np.eye(3)))
+    stats = LabelStatistics.from_labels(np.eye(3))
+    value = build_loss(name, stats, embedding_dim=4)(F.normalize(x), y)
     value.backward()
     assert value.isfinite() and x.grad.isfinite().all() and value.ndim == 0
-    if (y.sum(dim=0) <= 1).all():
+    if (y.sum(dim=0) <= 1).all() and name not in PROTOTYPED:
         assert value == 0 and (x.grad == 0).all(), "no positive: 0, with a gradient"
 
 
 @pytest.mark.parametrize("name", ORDER)
 def test_sharp_temperatures_do_not_overflow(name):
     z = F.normalize(Z.float()).requires_grad_()
-    value = loss_of(name, z, temperature=1e-3)
+    value = build_loss(name, STATS, embedding_dim=3, temperature=1e-3)(z, Y)
     value.backward()
     assert value.isfinite() and z.grad.isfinite().all()
 
@@ -423,7 +725,7 @@ def test_labels_of_any_type(convert):
 
 @pytest.mark.parametrize("name", ORDER)
 def test_bad_batches_are_named(name):
-    loss = build_loss(name, STATS)
+    loss = build_loss(name, STATS, embedding_dim=3)
     bad = Z.clone()
     bad[1, 2] = float("nan")
     for z, y, error, words in [
@@ -459,12 +761,23 @@ def test_bad_parameters_are_named_when_the_loss_is_built():
         ("mulsupcon", {"reduction": "mean"}, ValueError, "reduction must be one of active"),
         ("lbase", {"temperature": 0}, ValueError, "temperature must be positive, got 0"),
         ("lbase", {"temperature": float("nan")}, ValueError, "temperature must be positive"),
+        ("lmsc", {"beta": 2.0}, ValueError, "beta must be in"),
+        ("oml", {"temperature": -1.0}, ValueError, "temperature must be positive"),
+        ("oml", {"norm": "label"}, ValueError, "norm must be one of released, per_label"),
         ("macl", {"beta": -2}, ValueError, "alpha=1.5, beta=-2: raise beta"),
         ("macl", {"alpha": 1e4, "beta": 0}, ValueError, "positive and finite.*alpha=10000"),
         ("macl", {"alpha": -1e4}, ValueError, "positive and finite"),
     ]:
         with pytest.raises(error, match=words):
-            build_loss(name, STATS, **params)
+            build_loss(name, STATS, embedding_dim=3, **params)
+    with pytest.raises(TypeError, match="lreg has prototypes: it needs stats and embedding_dim"):
+        build_loss("lreg", STATS)
+    with pytest.raises(ValueError, match=r"prototypes must be \(L, D\) = \(4, 3\)"):
+        losses.lproto(Z, Y, PROTOTYPES[:3])
+    with pytest.raises(ValueError, match="a row is zero or NaN"):
+        losses.lmsc(Z, Y, PROTOTYPES * 0)
+    with pytest.raises(ValueError, match="oml compares ranks"):
+        pair_weights("oml", Y)
     with pytest.raises(TypeError, match="macl needs the LabelStatistics"):
         build_loss("macl")
     with pytest.raises(ValueError, match="y has 3 labels, stats has 4"):
@@ -479,21 +792,58 @@ def test_either_sign_of_alpha_and_beta_is_allowed():
 
 
 def test_registry():
-    assert list(LOSSES) == ORDER == [name for name in COLOURS if name in LOSSES]
-    assert len(COLOURS) == len(set(COLOURS.values())) == 13
+    assert list(LOSSES) == list(COLOURS) == ORDER
+    assert len(set(COLOURS.values())) == 13
     assert LOSSES["macl"].defaults == {
         "alpha": 1.5, "beta": 0.1, "temperature": 1.0, "f": "support", "h": "mean",
         "reweight": True, "scope": "all", "reduction": "pairs",
     }  # fmt: skip
     for name, loss in LOSSES.items():
         assert loss.name == loss.function.__name__ == name
-        assert loss.defaults["temperature"] == (1.0 if "macl" in name else 0.3)
+        assert loss.defaults["temperature"] == {"macl": 1.0, "wg_macl": 1.0, "oml": 0.01}.get(
+            name, 0.3
+        )
         assert list(inspect.signature(loss.function).parameters)[:2] == ["z", "y"]
         assert loss.equation.count("{") == loss.equation.count("}") and loss.function.__doc__
-        module = build_loss(name, STATS)
-        assert not list(module.parameters()) and name in repr(module)
-        direct = loss.function(Z, Y, *((STATS,) if loss.needs_stats else ()))
-        assert torch.equal(module(Z, Y), direct)
+        module = module_of(name)
+        assert len(list(module.parameters())) == (name in PROTOTYPED) and name in repr(module)
+        given = (STATS,) if loss.needs_stats else ()
+        given = (PROTOTYPES,) if name in PROTOTYPED else given
+        assert torch.equal(module(Z, Y), loss.function(Z, Y, *given))
+        assert getattr(losses, name) is loss.function
+
+
+def test_oml_of_perfect_clusters():
+    """Six images, three labels, two images each: as released, the optimum is 1 - 2/6."""
+    y = torch.eye(3)[[0, 0, 1, 1, 2, 2]]
+    z = torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1, 2, 2]]
+    assert loss_of("oml", z, y, norm="per_label").item() == pytest.approx(0, abs=1e-9)
+    assert loss_of("oml", z, y).item() == pytest.approx(1 - 2 / 6)
+    assert loss_of("oml", z, torch.eye(6)[:, :3]) == 0, "a label of one image orders nothing"
+
+
+def test_oml_in_chunks(monkeypatch):
+    z, y = random_batch(3, 20, 5, rate=0.4)
+    expected = with_gradients("oml", z, y, STATS)
+    monkeypatch.setattr(
+        importlib.import_module("maclcore.losses.oml"), "CHUNK", 3 * 20**2
+    )  # three queries at a time
+    for found, value in zip(with_gradients("oml", z, y, STATS), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-14)
+
+
+def test_weights_of_prototype_losses_add_up():
+    """LMSC shares out one unit a label, L-W/O-Reg one an anchor; LProto the same."""
+    _, y = random_batch(6, 12, 4, rate=0.5)
+    y[:, 0] = True
+    W, _ = pair_weights("lmsc", y)
+    torch.testing.assert_close(W.sum(dim=1), torch.ones(12))
+    assert W.shape == (12, 16)
+    W, _ = pair_weights("l_wo_reg", y)
+    assert W.shape == (16, 16)
+    torch.testing.assert_close(W.sum(dim=1), torch.ones(16))
+    W, _ = pair_weights("lproto", y)
+    torch.testing.assert_close(W, y / y.sum(dim=1, keepdim=True))
 
 
 def test_colours_stay_apart_for_colour_blind_readers():

@@ -117,9 +117,7 @@ _ZHANG = "Zhang and Wu, Multi-Label Supervised Contrastive Learning, AAAI 2024"
 _HUANG = (
     "Huang et al., Similarity-Dissimilarity Loss for Multi-label SupCon, arXiv:2410.13439, 2024"
 )
-_IMBRIACO = (
-    "Imbriaco et al., Toward Multilabel Image Retrieval for Remote Sensing, IEEE TGRS 2022"
-)
+_IMBRIACO = "Imbriaco et al., Toward Multilabel Image Retrieval for Remote Sensing, IEEE TGRS 2022"
 _MACL = "MACL: Multi-Label Adaptive Contrastive Learning Loss for RS Image Retrieval, 2025"
 
 _SUPCONTRAST = ("github.com/HobbitLong/SupContrast", "BSD-2-Clause")
@@ -223,6 +221,7 @@ class LossModule(nn.Module):
         super().__init__()
         self.loss, self.params, self.called = loss, params, False
         self.stats = stats if loss.needs_stats else None
+        self.prototypes = None
         if loss.needs_prototypes:
             prototypes = torch.empty(len(stats.label_names), embedding_dim)
             self.prototypes = nn.Parameter(nn.init.xavier_uniform_(prototypes))
@@ -231,8 +230,7 @@ class LossModule(nn.Module):
         """The loss of a batch; `keys` and `key_labels` from a momentum encoder, if there is one."""
         check = not torch.compiler.is_compiling() and (not self.called or z.device.type == "cpu")
         self.called = True
-        given = [self.stats] if self.stats else []
-        given += [self.prototypes] if self.loss.needs_prototypes else []
+        given = [part for part in (self.stats, self.prototypes) if part is not None]
         return self.loss.function(z, y, *given, check=check, **keys, **self.params)
 
     def extra_repr(self) -> str:

@@ -1,9 +1,7 @@
 """OML: Smooth-AP, once for each label."""
 
-
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from maclcore.losses.pairs import check_batch, choose
 
@@ -39,22 +37,47 @@ def oml(
         carriers = y.sum(dim=0)
         size = torch.full_like(carriers, n) if norm == "released" else carriers
         weight = (carriers > 1) / (carriers * size).clamp(min=1)  # of each label, 0 if left out
-
-        def precision(s: Tensor, y_query: Tensor) -> Tensor:
-            """Σ_j weighted R_l(q, j) / R(q, j), summed over the chunk's queries, labels, items."""
-            above = torch.sigmoid(s[:, None, :] - s[:, :, None])  # [q, j, k]: is k above j?
-            rank = above.sum(dim=2) + 0.5  # 1, without σ(0) = 1/2 of k = j
-            among = above @ y + 0.5  # [q, j, l]
-            return torch.einsum("qjl,qj,ql,jl->", among, 1 / rank, y_query * weight, y)
-
-        step = max(CHUNK // n**2, 1)
-        if step >= n:
-            ap = precision(s, y)
+        if n**3 <= CHUNK:
+            ap = precision(s, y, y * weight)
         else:
-            parts = zip(s.split(step), y.split(step), strict=True)
-            ap = sum(checkpoint(precision, *part, use_reentrant=False) for part in parts)
+            ap, _ = ChunkedPrecision.apply(s, y, y * weight)
         labels = (carriers > 1).sum().clamp(min=1)
         return (carriers > 1).any().to(z.dtype) - ap / labels
+
+
+def precision(s: Tensor, y: Tensor, y_query: Tensor) -> Tensor:
+    """Σ_{q, j, l} R_l(q, j) / R(q, j) over queries with s (Q, N) and weighted labels (Q, L)."""
+    above = torch.sigmoid(s[:, None, :] - s[:, :, None])  # [q, j, k]: is k above j?
+    rank = above.sum(dim=2) + 0.5  # 1, without σ(0) = 1/2 of k = j
+    among = above @ y + 0.5  # [q, j, l]
+    return torch.einsum("qjl,qj,ql,jl->", among, 1 / rank, y_query, y)
+
+
+class ChunkedPrecision(torch.autograd.Function):
+    """`precision`, some queries at a time; saves the gradient of s alone."""
+
+    @staticmethod
+    def forward(s, y, y_query):
+        step = max(CHUNK // len(s) ** 2, 1)
+        total, ds = s.new_zeros(()), torch.empty_like(s)
+        for start in range(0, len(s), step):
+            rows = slice(start, start + step)
+            with torch.enable_grad():
+                part = s[rows].detach().requires_grad_()
+                value = precision(part, y, y_query[rows])
+            (ds[rows],) = torch.autograd.grad(value, part)
+            total += value.detach()
+        return total, ds
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, total, _):
+        return total * ctx.saved_tensors[0], None, None
 
 
 oml.weights = None  # soft ranks compare three images: there is no W and no T

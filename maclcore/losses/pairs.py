@@ -23,6 +23,8 @@ from maclcore.labels import as_labels
 
 #: largest error in the squared length of an embedding; rounding to bf16 stays below 0.01
 UNIT_TOLERANCE = 0.02
+#: up to this many candidates the formula goes through autograd as it reads
+DENSE = 256
 #: numbers in a tile of the (anchor, candidate) matrix: 1 MiB in float32 stays in a core's cache
 TILE = 1 << 18
 #: batches of fewer images are not searched for equal label sets
@@ -63,7 +65,8 @@ class Pairs:
         """All pairs of a batch with labels y (N, L); `layout` as in `arrange`."""
         y = y.to(dtype)
         keys = None if key_labels is None else key_labels.to(dtype)
-        anchors, candidates = arrange(layout, y, keys, y.new_ones(y.shape[1]).diag())
+        prototypes = None if layout == "images" else torch.eye(y.shape[1]).to(y)
+        anchors, candidates = arrange(layout, y, keys, prototypes)
         itself = layout in ("extended", "joint") or (layout == "images" and keys is None)
         own = torch.arange(len(anchors), device=y.device) if itself else None
         return cls(anchors, candidates, y.new_ones(len(candidates)), own)
@@ -144,23 +147,23 @@ def contrast(s: Tensor, terms: Terms, own: Tensor | None) -> Tensor:
     - Σ_{p: W > 0} max(p_ip - W_ip, 0) s_ip / T_ip is added: its gradient cancels the repulsion
     of positives.
     """
-    x, W = s / terms.T, terms.W
-    inside = x if terms.multiplicity is None else x + log(terms.multiplicity)
+    x, W, bias = s / terms.T, terms.W, log(terms.multiplicity)
     if own is not None:
-        # the lowest number and not -inf: an anchor alone in its batch gives 0, not 0 times inf
-        inside = inside.scatter(1, own[:, None], torch.finfo(x.dtype).min)
         W = W.scatter(1, own[:, None], 0)
-    log_sum = inside.logsumexp(dim=1)
-    loss = W.sum(dim=1) * log_sum - (W * x).sum(dim=1)
+        # the lowest number and not -inf: an anchor alone in its batch gives 0, not 0 times inf
+        itself = torch.zeros_like(W).scatter_(1, own[:, None], torch.finfo(W.dtype).min)
+        bias = itself if bias is None else itself + bias
+    log_sum = (x if bias is None else x + bias).logsumexp(dim=1)
+    loss = W.sum(dim=1) * log_sum - torch.linalg.vecdot(W, x)
     if terms.attract_only:
-        p = (inside - log_sum[:, None]).exp().detach()
-        loss = loss - ((p - W).clamp(min=0) * (W > 0) * x).sum(dim=1)
+        p = (x - log_sum[:, None]).exp().detach()
+        loss = loss - torch.linalg.vecdot(torch.where(W > 0, (p - W).clamp(min=0), 0), x)
     return loss
 
 
-def log(multiplicity: Tensor) -> Tensor:
-    """Its logarithm, the lowest number for 0."""
-    return multiplicity.log().clamp(min=torch.finfo(multiplicity.dtype).min)
+def log(multiplicity: Tensor | None) -> Tensor | None:
+    """Its logarithm, that of 1e-30 for 0."""
+    return None if multiplicity is None else multiplicity.clamp(min=1e-30).log()
 
 
 class TiledContrast(torch.autograd.Function):
@@ -174,46 +177,53 @@ class TiledContrast(torch.autograd.Function):
     @staticmethod
     def forward(z, c, terms, tile):
         loss, divisor = z.new_zeros(()), z.new_zeros(())
-        dz, dc = torch.empty_like(z), torch.zeros_like(c)
+        dz = torch.zeros_like(z)
+        dc = dz if c is z else torch.zeros_like(c)
         for start in range(0, len(z), tile):
             rows = slice(start, start + tile)
             term, own, R, a, b = terms(rows)
-            W, x = term.W, (z[rows] @ c.T).div_(term.T)
+            W, T, bias, everywhere = term.W, term.T, log(term.multiplicity), 1.0
+            if not isinstance(T, Tensor):  # one for all: cheaper at the embeddings
+                T, everywhere = None, T
+            anchors = z[rows] / everywhere
+            x = anchors @ c.T
+            if T is not None:
+                x.div_(T)
+            if bias is not None:
+                x.add_(bias)
             if own is not None:
                 W.scatter_(1, own[:, None], 0)
-            attraction = torch.linalg.vecdot(W, x)
-            if term.multiplicity is not None:
-                x += log(term.multiplicity)
-            if own is not None:
                 x.scatter_(1, own[:, None], torch.finfo(x.dtype).min)
-            log_sum = x.logsumexp(dim=1)
-            value = R * log_sum - attraction
-            p = (x - log_sum[:, None]).exp_()
+            log_p = x.log_softmax(dim=1)
+            value = -torch.linalg.vecdot(W, log_p)
+            if bias is not None:  # it belongs to the denominator alone
+                value += W @ bias
+            g = log_p.exp_().mul_(R[:, None]).sub_(W)
             if term.attract_only:
-                excess = torch.where(W > 0, (p - W).clamp_(min=0), 0)
+                excess = torch.where(W > 0, g.clamp(min=0), 0)
                 value -= torch.linalg.vecdot(excess, x)
-            g = p.mul_(R[:, None]).sub_(W)
-            if term.attract_only:
-                g -= excess
-            g.mul_(a[:, None]).div_(term.T)
-            torch.mm(g, c, out=dz[rows])
-            dc.addmm_(g.T, z[rows])
+                g.sub_(excess)
+            if T is not None:
+                g.div_(T)
+            a_T = a[:, None] / everywhere
+            dz[rows].add_(g @ c * a_T)
+            dc.addmm_(g.T, z[rows] * a_T)
             loss += a @ value
             divisor += b.sum()
         scale = 1 / divisor.clamp(min=1)
-        return loss * scale, dz.mul_(scale), dc.mul_(scale)
+        return loss * scale, dz.mul_(scale), None if c is z else dc.mul_(scale)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        _, dz, dc = output
-        ctx.mark_non_differentiable(dz, dc)
-        ctx.save_for_backward(dz, dc)
+        gradients = [gradient for gradient in output[1:] if gradient is not None]
+        ctx.mark_non_differentiable(*gradients)
+        ctx.save_for_backward(*gradients)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, loss, *_):
-        dz, dc = ctx.saved_tensors
-        return loss * dz, loss * dc, None, None
+        dz, *dc = ctx.saved_tensors
+        return loss * dz, loss * dc[0] if dc else None, None, None
 
 
 #: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, with (a, b) from R_i = Σ_p W_ip and |y_i|.
@@ -308,7 +318,8 @@ def check_batch(z: Tensor, y, values: bool = True, name: str = "z", labels: str 
             f"{name} has {len(z)} rows, {labels} has {len(y)}: one row an image in both"
         )
     if values:
-        error = float((z.detach().float().square().sum(dim=1) - 1).abs().max())
+        row = z.detach().float()
+        error = float((torch.linalg.vecdot(row, row) - 1).abs().max())
         if not error <= UNIT_TOLERANCE:
             raise ValueError(
                 f"{name} must hold unit rows, as torch.nn.functional.normalize({name}) gives; "
@@ -369,7 +380,8 @@ def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Call
                 return checked(part, *args, **params)
 
             anchors, candidates = arrange(layout, z, keys, prototypes)
-            if torch.compiler.is_compiling():  # one graph, which the compiler fuses by itself
+            # small, or one graph that the compiler fuses by itself
+            if len(candidates) <= DENSE or torch.compiler.is_compiling():
                 terms = terms_of(pairs)
                 L = contrast(anchors @ candidates.T, terms, pairs.own)
                 a, b = REDUCTIONS[terms.reduction](pairs.total(terms.W), pairs.size)

@@ -42,7 +42,7 @@ def lmsc(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 1.0, beta: fl
     norm = 1 + alpha * others @ pairs.candidates
     W = ((pairs.y / norm) @ pairs.candidates.T) * torch.where(is_image > 0, alpha * share, 1)
     W = W / pairs.size[:, None].clamp(min=1)
-    return Terms(W, temperature, "anchors", torch.where(is_image > 0, beta, 1.0))
+    return Terms(W, temperature, "anchors", 1 - (1 - beta) * is_image)
 
 
 @pairwise(layout="joint")

@@ -1,0 +1,150 @@
+"""Forward and backward of the losses against the formulations in use: time and extra memory.
+
+expanded   MulSupCon over (anchor, label) pairs, as its released code computes it: M x N numbers
+pml        SupConLoss of pytorch-metric-learning, on labels of which every image has one
+dense      the formula as it reads, through autograd (`losses.pairs.contrast`)
+the rest   this package, by name; its form is chosen by size
+
+Times are interleaved, the minimum of the repeats. Memory is the process's peak above what it held
+before, for one step in a process of its own.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from maclcore import LabelStatistics, build_loss
+from maclcore.losses import LOSSES
+from maclcore.losses.pairs import REDUCTIONS, Pairs, contrast
+
+DIM = 128
+OURS = ("mulsupcon", "macl", "supcon_any", "lmsc", "lreg")
+
+
+def batch(n: int, labels: int, single: bool = False):
+    """Unit rows, and labels 3.4 an image as DLRSD has them: few common, many rare."""
+    generator = torch.Generator().manual_seed(0)
+    z = F.normalize(torch.randn(n, DIM, generator=generator)).requires_grad_()
+    rate = 1 / torch.arange(1, labels + 1)
+    rate = (3.4 * rate / rate.sum()).clamp(max=0.9)
+    if single:
+        return z, F.one_hot(torch.multinomial(rate.expand(n, -1), 1, generator=generator)[:, 0])
+    # an image's labels follow one of 200 scenes, so that label sets recur as in real archives
+    scenes = torch.rand(200, labels, generator=generator) < rate
+    y = scenes[torch.randint(200, (n,), generator=generator)]
+    y ^= torch.rand(n, labels, generator=generator) < 0.02 * (rate / rate.max())
+    return z, y
+
+
+def expanded(z, y, temperature=0.3):
+    anchor, label = y.nonzero(as_tuple=True)
+    itself = anchor[:, None] == torch.arange(len(z))
+    log_p = (z[anchor] @ z.T / temperature).masked_fill(itself, -1e9).log_softmax(dim=1)
+    positive = y.T[label] & ~itself
+    terms = (positive * log_p).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
+    return -terms.mean()
+
+
+def dense(z, y):
+    pairs = Pairs.of(y, z.dtype)
+    terms = LOSSES["mulsupcon"].function.weights(pairs)
+    a, b = REDUCTIONS["pairs"](pairs.total(terms[0]), pairs.size)
+    return a @ contrast(z @ z.T, type(terms)(*terms), pairs.own) / b.sum()
+
+
+def peers(n: int, labels: int) -> dict:
+    """name -> a step: forward and backward of one batch."""
+    z, y = batch(n, labels)
+    stats = LabelStatistics.from_labels(y)
+
+    def step(loss, z, y):
+        def run():
+            loss(z, y).backward()
+            z.grad = None
+
+        return run
+
+    steps = {name: step(build_loss(name, stats, embedding_dim=DIM), z, y) for name in OURS}
+    steps |= {"expanded": step(expanded, z, y), "dense": step(dense, z, y)}
+    try:
+        from pytorch_metric_learning.losses import SupConLoss
+    except ImportError:
+        return steps
+    z, y = batch(n, labels, single=True)
+    alone = build_loss("supcon_any", LabelStatistics.from_labels(y))
+    return steps | {
+        "pml": step(SupConLoss(temperature=0.3), z, y.argmax(dim=1)),
+        "supcon_any, one label": step(alone, z, y),
+    }
+
+
+def times(n: int, labels: int, repeats: int, skip: tuple[str, ...]) -> pd.Series:
+    steps = {name: run for name, run in peers(n, labels).items() if name not in skip}
+    best = dict.fromkeys(steps, float("inf"))
+    for _ in range(repeats):
+        for name, run in steps.items():
+            start = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return pd.Series(best) * 1e3
+
+
+def extra_memory(name: str, n: int, labels: int) -> float:
+    """MiB that one step of `name` needs at its peak, in a process of its own."""
+    code = f"import losses; print(losses.peak({name!r}, {n}, {labels}))"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=sys.path[0])
+    return float(out.stdout) if out.returncode == 0 else float("nan")
+
+
+def peak(name: str, n: int, labels: int) -> float:
+    peers(64, labels)[name]()  # libraries and threads are there before it counts
+    run = peers(n, labels)[name]
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts from here
+    before = status("VmRSS")
+    run()
+    return (status("VmHWM") - before) / 1024
+
+
+def status(field: str) -> int:
+    with open("/proc/self/status") as file:
+        return int(next(line for line in file if line.startswith(field)).split()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024, 2048, 4096, 8192])
+    parser.add_argument("--labels", type=int, default=17)
+    parser.add_argument("--budget", type=float, default=20, help="seconds a size and method")
+    parser.add_argument("--no-memory", action="store_true")
+    arguments = parser.parse_args()
+    print(f"D = {DIM}, L = {arguments.labels}, {torch.get_num_threads()} threads; ms, minimum")
+    table = {}
+    for n in arguments.sizes:
+        repeats = int(min(max(2e8 / n**2, 3), 300))
+        skip = ("expanded",) if n > 4096 else ()  # 3.4 N x N numbers, several times over
+        table[n] = times(n, arguments.labels, repeats, skip)
+        print(pd.DataFrame(table).T.round(2).to_string(), flush=True)
+    best = pd.DataFrame(table).T
+    print("\nratios (above 1: ours is faster)")
+    ratio = {"expanded / mulsupcon": best["expanded"] / best["mulsupcon"],
+             "dense / mulsupcon": best["dense"] / best["mulsupcon"]}  # fmt: skip
+    if "pml" in best:
+        ratio["pml / supcon_any"] = best["pml"] / best["supcon_any, one label"]
+    print(pd.DataFrame(ratio).round(2).to_string(), flush=True)
+    if not arguments.no_memory:
+        print("\nMiB beyond the inputs")
+        cases = [(4096, 17, "expanded"), (4096, 17, "dense"), (4096, 17, "pml")]
+        cases += [(n, w, name) for n, w in ((4096, 17), (8192, 100)) for name in OURS]
+        for n, labels, name in cases:
+            print(f"{name:12} N = {n}, L = {labels:3}: {extra_memory(name, n, labels):8.0f}")
+
+
+if __name__ == "__main__":
+    main()
