@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maclcore.labels import LabelStatistics
 from maclcore import losses
+from maclcore.labels import LabelStatistics
 from maclcore.losses import COLOURS, LOSSES, build_loss, macl, mulsupcon, pair_weights, supcon_any
 from maclcore.losses import pairs as kernel
 from maclcore.losses.pairs import Pairs, Terms, contrast
@@ -208,10 +208,13 @@ def ref_lproto(z, sets, c, temperature=0.3):
 def ref_lmsc(z, sets, c, queue, queue_sets, temperature=0.3, alpha=1.0, beta=0.1):
     n, total = len(z), 0.0
     for i in range(n):
-        images = [(z[j], sets[j]) for j in range(n) if j != i] + list(zip(queue, queue_sets))
+        images = [(z[j], sets[j]) for j in range(n) if j != i] + list(
+            zip(queue, queue_sets, strict=True)
+        )
         unions = [len(sets[i] | other) for _, other in images]
         norm = {
-            k: 1 + alpha * sum(1 / u for u, (_, other) in zip(unions, images) if k in other)
+            k: 1
+            + alpha * sum(1 / u for u, (_, other) in zip(unions, images, strict=True) if k in other)
             for k in sets[i]
         }
         of_images = [exp(float(z[i] @ e) / temperature) for e, _ in images]
@@ -219,7 +222,7 @@ def ref_lmsc(z, sets, c, queue, queue_sets, temperature=0.3, alpha=1.0, beta=0.1
         scale = log(beta * sum(of_images) + sum(of_prototypes))
         anchor = 0.0
         for k in sets[i]:
-            for u, e, (_, other) in zip(unions, of_images, images):
+            for u, e, (_, other) in zip(unions, of_images, images, strict=True):
                 if k in other:
                     anchor -= alpha / (u * norm[k]) * (log(e) - scale)
             anchor -= (log(of_prototypes[k]) - scale) / norm[k]
