@@ -1,6 +1,7 @@
 """The command line: `python -m maclcore VERB --help`.
 
-data, train, evaluate, sweep, notebooks, search. The options of `train` are the fields of Config.
+data, train, evaluate, sweep, notebooks, claims, search. The options of `train` are the fields of
+Config.
 """
 
 import os
@@ -188,6 +189,29 @@ def notebooks(
     print(f"figures:            {figures_root()}")
 
 
+def claims(*, measure: bool = False, output: Path | None = None) -> None:
+    """Hold the paper's claims against its tables, labels and the stored runs: the ledger.
+
+    Example: python -m maclcore claims --measure --output claims.csv
+
+    Args:
+        measure: first measure anew what needs the archives: the labels of dlrsd and ml_aid, and the
+            stored runs on queries with rare labels. Takes minutes.
+        output: the file to write; default: claims.csv in the results folder.
+    """
+    from maclcore import evidence
+    from maclcore.claims import ledger
+    from maclcore.store import write_csv
+
+    if measure:
+        evidence.measure()
+    table = ledger()
+    output = output or results_root() / "claims.csv"
+    write_csv(output, table)
+    print(table["verdict"].value_counts().to_string(header=False))
+    print(output)
+
+
 def search(
     run: Positional[str],
     images: Positional[tuple[Path, ...]],
@@ -234,6 +258,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "sweep": sweep,
     "notebooks": notebooks,
+    "claims": claims,
     "search": search,
 }
 
