@@ -47,6 +47,7 @@ def train(config: Config, *, device: str | None = None, quiet: bool = False) -> 
     The same command resumes an interrupted run and returns at once for a finished one.
     Example: python -m maclcore train --profile quick --archive dlrsd --loss macl
     --loss-params temperature 0.3
+    Example: torchrun --nproc-per-node 4 -m maclcore train --archive dlrsd
 
     Args:
         config: the run; --profile sets the defaults of the other fields.
@@ -56,27 +57,39 @@ def train(config: Config, *, device: str | None = None, quiet: bool = False) -> 
     from maclcore.train import train as run_training
 
     run = run_training(config, progress=not quiet, device=device)
+    if int(os.environ.get("RANK", 0)):  # one of several processes says it for all
+        return
     _print_metrics({config.loss: run.metrics, "  backbone": run.result["metrics_backbone"]})
     print(run.run_id)
 
 
 def evaluate(
-    run: Positional[str],
+    run: Positional[str | None] = None,
     *,
     archive: str | None = None,
     split: Literal["test", "validation", "train", "all"] = "test",
+    labels_only: Path | None = None,
     data: Path | None = None,
 ) -> None:
     """Evaluate a finished run between chance and oracle, on any split or another archive.
 
+    Or say between what any run on a label table must lie, before there is one.
     Example: python -m maclcore evaluate RUN_ID --split validation
+    Example: python -m maclcore evaluate --labels-only my.csv
 
     Args:
         run: a run's id, as `train` prints it.
         archive: evaluate on this archive; default: the one it was trained on.
         split: which part; each image once as query, the others as gallery.
+        labels_only: a table, one row an image: its name, then 0 or 1 for each label. No run then.
         data: the folder that holds the archives; default: MACL_DATA.
     """
+    if (run is None) == (labels_only is None):
+        raise ValueError("give either a run's id or --labels-only with a table")
+    if labels_only is not None:
+        if archive is not None or split != "test":
+            raise ValueError("--labels-only takes all rows of its table: no --archive, no --split")
+        return _frame(labels_only)
     import numpy as np
     import torch
 
@@ -105,6 +118,32 @@ def evaluate(
             "oracle": reference.oracle(y).summary(),
         }
     )
+
+
+def runs(*, unfinished: bool = False) -> None:
+    """List the runs of the store, the one touched last first: state, metrics, age and size.
+
+    Metrics in percent: of a finished run on the test split, else of its last epoch on the
+    validation split.
+    Example: python -m maclcore runs --unfinished
+
+    Args:
+        unfinished: only running, interrupted and damaged ones.
+    """
+    from maclcore.store import runs as list_runs
+
+    table = list_runs()
+    if unfinished:
+        table = table[table["state"] != "finished"]
+    if table.empty:
+        print(f"no {'unfinished ' * unfinished}runs in {runs_root()}")
+        return
+    shown = table[["state"]].assign(epoch=[_of(*n) for n in table[["epoch", "epochs"]].to_numpy()])
+    for name in ("mAP(sim)@5000", "mAP@0.8", "nDCG@100"):
+        shown[name] = [f"{100 * value:.2f}" if value == value else "" for value in table[name]]
+    shown["age"] = table["age"].map(_age)
+    shown["MB"] = (table["size"] / 1e6).round(1)
+    print(shown.to_string(index_names=False))
 
 
 def sweep(
@@ -256,6 +295,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "data": data,
     "train": train,
     "evaluate": evaluate,
+    "runs": runs,
     "sweep": sweep,
     "notebooks": notebooks,
     "claims": claims,
@@ -305,6 +345,31 @@ def _train_with_profile(arguments: list[str]) -> Callable[..., None]:
 
     train_verb.__doc__ = train.__doc__
     return train_verb
+
+
+def _frame(table: Path) -> None:
+    """Print floor and ceiling of every metric, from the labels of a table."""
+    from maclcore.data import read_labels
+    from maclcore.reference import chance, oracle
+
+    y, label_names = read_labels(table)
+    print(f"{table.name}: {len(y):,} images, {len(label_names)} labels; each a query to the others")
+    rows = {"chance": chance(y)}
+    rows |= {f"oracle, {by}": oracle(y, by=by, ties="average") for by in ("jaccard", "shared")}
+    _print_metrics({name: row.summary() for name, row in rows.items()})
+    print("ceilings: the higher oracle; wAP has none")
+
+
+def _of(epoch: float, epochs: float) -> str:
+    return f"{epoch:.0f}/{epochs:.0f}" if epochs == epochs else ""
+
+
+def _age(seconds: float) -> str:
+    """In the largest unit that leaves at least one of it."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _print_metrics(rows: dict[str, dict[str, float]]) -> None:

@@ -296,20 +296,25 @@ def evaluate_rows(
     every = torch.arange(len(overlap.first), device=device)
     at_hand = len(every) * len(overlap.sets) * per_set <= memory // 4
     tables = Tables(overlap.relevance_of(every), readings) if at_hand else None
-    index, parts = range(total)[queries], []
-    for start in range(0, len(index), at_once):
-        rows = index[start : start + at_once]
-        rows = slice(rows.start, rows.stop, rows.step)
+
+    def measure(rows: slice) -> list[tuple[Tensor, Tensor]]:
         scores, sets = score(rows), overlap.query_set[rows]
         if overlap.leave_one_out:
             scores = _without(scores, torch.arange(total, device=device)[rows])
         keys = best_keys(scores, (len(sets), items), k, block=block, device=device)
-        for some, of in zip(keys.split(chunk), sets.split(chunk), strict=True):
-            if not at_hand:
-                distinct, of = of.unique(return_inverse=True)
-                tables = Tables(overlap.relevance_of(distinct), readings)
-            parts.append(_per_query(tables, of, overlap.set_of, some))
-    return collect_queries(parts, readings, index)
+        parts = zip(keys.split(chunk), sets.split(chunk), strict=True)
+        if at_hand:
+            return [_per_query(tables, of, overlap.set_of, part) for part, of in parts]
+        parts = [(part, of.unique(return_inverse=True)) for part, of in parts]
+        return [
+            _per_query(Tables(overlap.relevance_of(own), readings), of, overlap.set_of, part)
+            for part, (own, of) in parts
+        ]
+
+    index = range(total)[queries]
+    groups = (index[start : start + at_once] for start in range(0, len(index), at_once))
+    parts = [measure(slice(rows.start, rows.stop, rows.step)) for rows in groups]
+    return collect_queries(sum(parts, []), readings, index)
 
 
 def _cosines(query: UnitRows, gallery: UnitRows) -> Callable[[slice], Callable[[slice], Tensor]]:

@@ -41,8 +41,8 @@ def oracle(
 
     The first is the ceiling of the threshold mAPs and nDCG, the second of nDCG(sim), both of
     mAP(sim). wAP has no such ceiling: it divides by the hits found, so that one good hit and no
-    other can beat a list of hits. The rest is as in `evaluate`. Ties are many: ties="average"
-    makes the result a function of the label sets alone, and so fast that a million rows will do.
+    other can beat a list of hits. The rest is as in `evaluate`. Ties are many: with
+    ties="average" the result is a function of the label sets alone, and so is its cost.
     """
     if by not in ("jaccard", "shared"):
         raise ValueError(f"by is jaccard or shared, not {by!r}")

@@ -7,6 +7,7 @@ from maclcore.data.archives import (
     ArchiveWarning,
     describe,
     load_archive,
+    read_labels,
 )
 from maclcore.data.split import Split, make_split
 
@@ -19,4 +20,5 @@ __all__ = [
     "describe",
     "load_archive",
     "make_split",
+    "read_labels",
 ]

@@ -142,6 +142,19 @@ def describe(archive: Archive, *, seed: int = 0, stratified: bool = False) -> st
     return "\n".join(lines + [f"\nNote: {archive.footnote}"] * bool(archive.footnote))
 
 
+def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels (N, L) bool and their names, of a table in the form of `labels.csv`, without images.
+
+    The first column is the image's name, each other one a label. ArchiveError for all its faults.
+    """
+    file = Path(file).expanduser()
+    reading = _Reading(file.parent, None, False, file.name)
+    _read_table(reading, file)
+    if any(reading.faults.values()):
+        raise ArchiveError(_message(f"{file.name} cannot be used", reading.faults))
+    return np.array([row for _, row in reading.rows.values()]), reading.label_names
+
+
 # --- One reader per archive ---------------------------------------------------------------------
 
 
