@@ -161,6 +161,13 @@ def contrast(s: Tensor, terms: Terms, own: Tensor | None) -> Tensor:
     return loss
 
 
+def pair_gradient(s: Tensor, W: Tensor, T: Tensor | float) -> Tensor:
+    """∂/∂s of Σ_i L_i for a batch against itself, (N, N): below 0 a pair is drawn together."""
+    s = s.detach().clone().requires_grad_()
+    L = contrast(s, Terms(W, T, "anchors"), torch.arange(len(s), device=s.device))
+    return torch.autograd.grad(L.sum(), s)[0]
+
+
 def log(multiplicity: Tensor | None) -> Tensor | None:
     """Its logarithm, that of 1e-30 for 0."""
     return None if multiplicity is None else multiplicity.clamp(min=1e-30).log()
