@@ -14,6 +14,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -135,13 +136,17 @@ def runs() -> pd.DataFrame:
     """One row a run, finished or not, indexed by run_id, the one touched last first.
 
     `state` is finished, running (a process holds its lock), interrupted, or damaged (its files
-    cannot be read); `epoch` of `epochs`; the seven metrics, on the validation split where the run
-    is not finished; `age` in seconds since it was last written to; `size` in bytes.
+    cannot be read); `epoch` of `epochs`, NaN for reference rows; the seven metrics, on the
+    validation split where the run is not finished; `age` in seconds since it was last written to;
+    `size` in bytes.
     """
     rows = {}
     for file in sorted(paths.runs_root().glob("*/config.json")):
         run = Run(file.parent)
-        parts = [part.stat() for part in run.folder.iterdir() if part.suffix != ".lock"]
+        parts = []
+        for part in run.folder.iterdir():
+            with suppress(FileNotFoundError):  # a temporary file, renamed in between
+                parts += [part.stat()] if part.suffix != ".lock" else []
         row = {
             "age": time.time() - max(part.st_mtime for part in parts),
             "size": sum(part.st_size for part in parts),
@@ -152,14 +157,15 @@ def runs() -> pd.DataFrame:
             row["state"] = "damaged"
         rows[run.run_id] = row
     columns = ["state", "epoch", "epochs", *METRICS, "age", "size"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else columns)
-    return table.reindex(columns=columns).rename_axis("run_id").sort_values("age")
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns)
+    return table.rename_axis("run_id").sort_values("age")
 
 
 def _progress(run: Run) -> dict[str, Any]:
     epochs = run.config.epochs
     if run.finished:
-        return {"state": "finished", "epoch": epochs, "epochs": epochs, **run.metrics}
+        done = {"epoch": epochs, "epochs": epochs} if (run.folder / "history.csv").is_file() else {}
+        return {"state": "finished", **done, **run.metrics}
     log = run.folder / "log.jsonl"
     lines = log.read_text().splitlines() if log.is_file() else []
     last = json.loads(lines[-1]) if lines else {}
