@@ -14,6 +14,7 @@ from maclcore.data import load_archive
 from maclcore.labels import jaccard
 from maclcore.metrics import MAP_THRESHOLDS
 from maclcore.retrieval import rank
+from maclcore.statistics import compare
 
 GROUPS = ("rare", "medium", "frequent")
 #: least Jaccard index of each band
@@ -75,6 +76,18 @@ def by_label(values: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     rows of both in the same order (`align`); NaN where none does."""
     carried = labels.astype(float)
     return (carried.T @ values).div(carried.sum(), axis=0)
+
+
+def compare_within(values: pd.DataFrame, group: pd.Series, reference: str) -> pd.DataFrame:
+    """`statistics.compare` within each group of queries (aligned; a row a query), in rows (group,
+    metric, loss) with the number of its `queries`; Holm's correction is over a group's rows."""
+    parts = {name: values[group == name] for name in group.cat.categories}
+    tables = {
+        name: compare(part, reference).assign(queries=len(part))
+        for name, part in parts.items()
+        if len(part)
+    }
+    return pd.concat(tables, names=[group.name])
 
 
 def hardest(values: pd.DataFrame, labels: pd.DataFrame, n: int = 10) -> pd.DataFrame:

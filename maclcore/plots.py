@@ -5,6 +5,7 @@ unless it is `paper`, so that a smoke figure cannot pass for a result.
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -62,18 +63,25 @@ def save(fig: Figure, name: str, *, shows: str = "synthetic") -> Path:
     """
     folder = paths.figures_root() / ("" if shows == "synthetic" else "private")
     with paths.atomic_path(folder / f"{name}.png") as temporary:
-        fig.savefig(temporary, format="png")
-        # 256 colours are a third of the bytes, and no eye sees the difference
-        with Image.open(temporary) as picture:
-            picture = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        picture.save(temporary, format="png", optimize=True)
+        temporary.write_bytes(_png(fig))
     return folder / f"{name}.png"
 
 
 def show(fig: Figure, name: str, **options) -> None:
-    """`save` a figure and show the file, a third of what a notebook makes of the figure itself."""
-    display(Picture(save(fig, name, **options), width=int(90 * fig.get_figwidth())))
+    """`save` a figure and show it, in a third of the bytes that a notebook would make of it."""
+    save(fig, name, **options)
+    display(Picture(_png(fig, dpi=85)))
     plt.close(fig)
+
+
+def _png(fig: Figure, dpi: int | None = None) -> bytes:
+    drawn, small = BytesIO(), BytesIO()
+    fig.savefig(drawn, format="png", dpi=dpi)
+    # 256 colours are a third of the bytes, and no eye sees the difference
+    with Image.open(drawn) as picture:
+        picture = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def stamp(fig: Figure, profile: str, archive: str) -> Figure:

@@ -9,6 +9,7 @@ import pytest
 from maclcore import breakdown, load_archive
 from maclcore.metrics import evaluate
 from maclcore.reference import chance
+from maclcore.statistics import compare
 
 NAMES = ["sea", "ship", "dock", "field"]
 
@@ -91,6 +92,20 @@ def test_bands_begin_at_their_thresholds():
         index = pd.MultiIndex.from_product([[0], ["p", "q"]], names=["split_seed", "query"])
         facts = breakdown.describe_queries(pd.DataFrame(y, index), pd.Series(np.arange(10)))
         assert set(facts["best match"]) == {breakdown.BANDS[band]}
+
+
+def test_comparisons_within_groups_are_those_of_the_groups_alone(labels):
+    values = pd.concat({"m": values_of(labels)}, axis=1, names=["metric", "loss"])
+    size = breakdown.align(labels.sum(axis=1), values).rename("size").astype("category")
+    table = breakdown.compare_within(values, size, "a")
+    assert table.index.names == ["size", "metric", "loss"]
+    for number in set(size):
+        part = values[[size[row] == number for row in values.index]]
+        row = table.loc[(number, "m", "b")]
+        assert row["queries"] == len(part) == sum(size == number)
+        pd.testing.assert_series_equal(
+            row.drop("queries"), compare(part, "a").loc[("m", "b")], check_names=False
+        )
 
 
 def test_the_hardest_queries_come_first_with_their_labels(labels):

@@ -1,5 +1,7 @@
 """Figures: that they are drawn from what they are given, and go where they may go."""
 
+from io import BytesIO
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -197,11 +199,12 @@ def test_confusion_is_drawn_in_points_about_zero():
     assert heat.get_ylabel() == "given label" and "points" in bar.get_ylabel()
 
 
-def test_shown_is_what_was_saved(tmp_path, monkeypatch):
+def test_a_figure_is_shown_small_and_once(tmp_path, monkeypatch):
     monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
     shown = []
     monkeypatch.setattr(plots, "display", shown.append)
     fig = plots.set_sizes({"x": [1, 2, 2]})
     plots.show(fig, "sizes")
-    assert shown[0].data == (tmp_path / "sizes.png").read_bytes()
-    assert not plt.fignum_exists(fig.number)
+    with Image.open(tmp_path / "sizes.png") as saved, Image.open(BytesIO(shown[0].data)) as small:
+        assert abs(saved.width / 150 - small.width / 85) < 0.1
+    assert len(shown) == 1 and not plt.fignum_exists(fig.number)  # else it is drawn once more
