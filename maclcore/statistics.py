@@ -16,10 +16,8 @@ from maclcore.metrics import METRICS
 from maclcore.store import Run
 
 REPLICATE = ["split_seed", "seed"]
-#: what may differ between runs that are compared; all else is the protocol
+#: what may differ between the configurations of runs that are compared
 FREE = {"loss", "loss_params", *REPLICATE}
-PROTOCOL = [name for name in Config.__dataclass_fields__ if name not in FREE]
-PROTOCOL += ["archive: fingerprint", "queries", "protocol"]
 _CHUNK = 1 << 22  # random numbers held at a time
 
 
@@ -31,11 +29,16 @@ def per_query(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if runs.empty:
         raise ValueError("no runs to compare: `python -m maclcore sweep` computes some")
-    for name in PROTOCOL:
-        if runs[name].nunique(dropna=False) > 1:
+    stored = {run_id: Run.find(run_id) for run_id in runs.index}
+    fixed = [name for name in Config.__dataclass_fields__ if name not in FREE]
+    # from the configuration, which has the default of a field that is younger than the run
+    protocol = {name: {getattr(run.config, name) for run in stored.values()} for name in fixed}
+    protocol |= {name: set(runs[name]) for name in ("archive: fingerprint", "queries", "protocol")}
+    for name, found in protocol.items():
+        if len(found) > 1:
             raise ValueError(
-                f"runs of different protocols: {name} is {' and '.join(map(str, set(runs[name])))}"
-                "; compare one at a time"
+                f"runs of different protocols: {name} is {' and '.join(sorted(map(str, found)))}; "
+                "compare one at a time"
             )
     twice = runs[runs.duplicated(["loss", *REPLICATE], keep=False)]
     if len(twice):
@@ -44,7 +47,7 @@ def per_query(runs: pd.DataFrame) -> pd.DataFrame:
             f"{', '.join(twice.index)}; keep one, or tell them apart in the column `loss`"
         )
     keys = zip(runs["loss"], runs["split_seed"], runs["seed"], strict=True)
-    tables = {key: Run.find(run_id).per_query for key, run_id in zip(keys, runs.index, strict=True)}
+    tables = {key: run.per_query for key, run in zip(keys, stored.values(), strict=True)}
     values = pd.concat(tables, names=["loss", *REPLICATE]).unstack("loss")
     for (metric, loss), column in values.items():
         if column.isna().any():
@@ -142,8 +145,9 @@ def compare(values: pd.DataFrame, reference: str, *, seed: int = 0) -> pd.DataFr
     networks as they are; in how many of the `replicates` the method is `ahead`.
     ValueError for an unknown reference.
     """
-    if reference not in values.columns.levels[1]:
-        raise ValueError(f"no method {reference!r} among {', '.join(values.columns.levels[1])}")
+    methods = values.columns.unique("loss")
+    if reference not in methods:
+        raise ValueError(f"no method {reference!r} among {', '.join(methods)}")
     against = values.xs(reference, axis=1, level="loss")
     others = values.drop(columns=reference, level="loss")
     gap = others - against[others.columns.get_level_values("metric")].to_numpy()

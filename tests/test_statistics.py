@@ -23,6 +23,7 @@ from maclcore.statistics import (
     ranks,
     summary,
 )
+from maclcore.store import write_json
 
 
 def coverage(replicates, truth):
@@ -199,8 +200,9 @@ def test_comparisons_against_loops():
     by_run = [values.xs(s, level="seed").mean() for s in range(3)]
     assert np.allclose(means["mean"], np.mean(by_run, axis=0))
     assert np.allclose(means["sd"], np.std(by_run, axis=0, ddof=1))
-    with pytest.raises(ValueError, match="no method 'd'"):
-        compare(values, "d")
+    for missing in ("d", "b"):
+        with pytest.raises(ValueError, match=f"no method '{missing}' among a, c"):
+            compare(values.drop(columns="b", level="loss"), missing)
 
 
 def test_one_replicate_has_no_deviation_and_a_second_copy_of_it_says_nothing_new():
@@ -220,7 +222,7 @@ def stored(tmp_path, monkeypatch):
         config = Config(loss=loss, seed=seed, split_seed=seed)
         folder = tmp_path / "runs" / config.run_id
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
+        write_json(folder / "config.json", config.to_dict())
         values = pd.DataFrame(generator.random((4, 7)), columns=list(METRICS))
         values = values.set_axis(list("abcd"), axis=0).rename_axis("query")
         values.astype("f4").to_parquet(folder / "per_query.parquet")
@@ -240,12 +242,20 @@ def test_per_query_values_come_from_the_store(stored):
 
 
 def test_what_cannot_be_compared_is_refused(stored):
-    with pytest.raises(ValueError, match="image_size is 224 and 64|image_size is 64 and 224"):
-        statistics.per_query(stored.assign(image_size=[224, 224, 64, 64]))
+    with pytest.raises(ValueError, match="archive: fingerprint is e and f"):
+        statistics.per_query(stored.assign(**{"archive: fingerprint": list("fffe")}))
     with pytest.raises(ValueError, match="several runs of macl in one split"):
         statistics.per_query(stored.assign(loss="macl"))
     with pytest.raises(ValueError, match="of macl for query a, split 1, seed 1"):
         statistics.per_query(stored[:-1])
+    file = statistics.Run.find(stored.index[0]).folder / "config.json"
+    older = Config(loss="chance").to_dict()
+    del older["clip_norm"]  # as if the field were younger than the run
+    write_json(file, older)
+    assert len(statistics.per_query(stored)) == 8
+    write_json(file, older | {"image_size": 64})
+    with pytest.raises(ValueError, match="image_size is 224 and 64"):
+        statistics.per_query(stored)
     with pytest.raises(ValueError, match="no runs"):
         statistics.per_query(stored[:0])
 
