@@ -359,7 +359,7 @@ def test_stored_label_statistics_are_those_of_the_archives(archive, stored, monk
     monkeypatch.setattr(evidence, "SPLITS", range(2))
     again = evidence.label_statistics([archive]).loc[archive]
     assert list(again.index) == list(table.index)
-    assert ((again["mean"] - table["mean"]).abs() <= 3 * table["deviation"]).all()
+    assert ((again["mean"] - table["mean"]).abs() <= 3 * table["deviation"] + 1e-3).all()
 
 
 def test_statistics_of_a_split_by_hand():
