@@ -13,8 +13,8 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from torch import Tensor
 from maclcore import paths
 from maclcore.config import Config, nearest
 from maclcore.metrics import METRICS
+from maclcore.progress import say
 
 RESULT = "result.json"
 
@@ -61,6 +62,32 @@ class Run:
     @property
     def finished(self) -> bool:
         return (self.folder / RESULT).is_file()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the run's folder against other processes; wait while another one has it.
+
+        OSError if it cannot be written to. What a killed process left half-written is removed.
+        """
+        lock = FileLock(self.folder / "run.lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                say(f"{self.run_id}: another process is at it; waiting for its result")
+                lock.acquire()
+        except OSError as error:
+            raise OSError(
+                f"cannot write to {self.folder} ({error}): make it writable, or set MACL_RESULTS "
+                "to a folder that is"
+            ) from error
+        try:
+            for leftover in (*self.folder.glob(".tmp*"), *self.folder.glob(".*.tmp")):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
 
     @cached_property
     def config(self) -> Config:

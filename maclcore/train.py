@@ -6,8 +6,8 @@ of any random generator, and a resumed run equals an uninterrupted one bit for b
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,8 @@ from typing import Any, NoReturn
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recomputed
 from tqdm.auto import tqdm
 
 from maclcore import checkpoint, distributed, paths, reference, store
@@ -27,6 +25,7 @@ from maclcore.config import Config
 from maclcore.data import Archive, Split, load_archive
 from maclcore.data.augment import PARAMETERS, augment, draw
 from maclcore.data.sampler import SAMPLERS
+from maclcore.gradcache import in_parts
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
 from maclcore.metrics import Evaluation, evaluate
@@ -61,40 +60,16 @@ def train(config: Config, *, progress: bool = True, device: str | None = None) -
         if distributed.of_first(run.finished):
             return run
         first = distributed.world()[0] == 0
-        with _alone(run) if first else nullcontext():
+        with run.alone() if first else nullcontext():
             if not distributed.of_first(run.finished):  # by the process that we waited for
                 _compute(config, run, on, progress and first)
             distributed.of_first(True)  # wait for what the first one writes
     return run
 
 
-@contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Keeps other processes out of a run's folder; waits while another one has it."""
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run.folder / "run.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say(f"{run.run_id}: another process is at it; waiting for its result")
-            lock.acquire()
-    except OSError as error:
-        raise OSError(
-            f"cannot write to {run.folder} ({error}): make it writable, or set MACL_RESULTS to a "
-            "folder that is"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _compute(config: Config, run: Run, on: torch.device, progress: bool) -> None:
     first = distributed.world()[0] == 0
     if first:
-        for leftover in (*run.folder.glob(".tmp*"), *run.folder.glob(".*.tmp")):
-            leftover.unlink(missing_ok=True)  # half-written by a process that was killed
         store.write_json(run.folder / "config.json", config.to_dict())
     start = time.perf_counter()
     archive = load_archive(config.archive, image_size=config.image_size, progress=progress)
@@ -166,17 +141,6 @@ def load_model(run: Run) -> RetrievalNet:
     with safe_open(file, framework="pt") as stored:
         model.load_state_dict({k: stored.get_tensor(k) for k in stored.keys()})  # noqa: SIM118
     return model.eval()
-
-
-@contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Leaves the running statistics of BatchNorm as they were."""
-    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
 
 
 Outcome = tuple[Evaluation, Evaluation | None, dict[str, dict[str, Tensor]]]
@@ -388,31 +352,14 @@ class _Training:
         return distributed.gather(z, [len(part) for part in parts])
 
     def embed(self, model: RetrievalNet, index: Tensor, uniform: Tensor) -> Tensor:
-        """Embeddings (B, D) of the images `index` (B,), each augmented by its row of `uniform`.
-
-        With `micro_batch` set, that many images at a time, whose activations are computed again
-        when their gradient is due: one gradient of the whole batch in the memory of a part (Gao et
-        al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021).
-        """
+        """Embeddings (B, D) of the images `index` (B,), each augmented by its row of `uniform`."""
 
         def forward(index: Tensor, uniform: Tensor) -> Tensor:
             images = augment(self.images[index.to(self.images.device)].to(self.on), uniform)
             with autocast(self.on, self.precision):
                 return model(images.contiguous(memory_format=torch.channels_last))
 
-        def passes() -> tuple[AbstractContextManager, AbstractContextManager]:
-            return nullcontext(), _buffers_kept(model)  # statistics are counted once
-
-        uniform = uniform.to(self.on)
-        size = self.config.micro_batch or len(index)
-        if size >= len(index):
-            return forward(index, uniform)
-        return torch.cat(
-            [
-                recomputed(forward, *part, use_reentrant=False, context_fn=passes)
-                for part in zip(index.split(size), uniform.split(size), strict=True)
-            ]
-        )
+        return in_parts(forward, model, self.config.micro_batch, index, uniform.to(self.on))
 
     def validate(self) -> dict[str, float]:
         index = self.split.validation

@@ -280,7 +280,7 @@ def test_sigterm_from_outside(original, tmp_path):
 
 def test_a_second_process_waits_for_the_first(config, monkeypatch):
     said = []
-    monkeypatch.setattr(TRAINING, "say", said.append)
+    monkeypatch.setattr(store, "say", said.append)
     folder = store.paths.runs_root() / config.run_id
     folder.mkdir(parents=True)
     with FileLock(folder / "run.lock"):
