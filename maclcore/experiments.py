@@ -38,6 +38,8 @@ AXES: dict[str, dict[str, tuple[float, ...]]] = {
         "lr": (0.1, 0.01, 0.001),
     },
 }
+#: α of `alpha_sign`, around the reading with τ = 0.3
+SIGNS = (-1.0, -0.5, 0.0, 0.5, 1.5)
 #: ablations compare settings of one loss, some thirty runs: shorter than the tables below `paper`
 SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "paper": {}}
 
@@ -50,7 +52,7 @@ def main_tables(
 ) -> list[Config]:
     """Tables 4–6 and Figure 8: every loss at its defaults, between chance, frozen and oracle.
 
-    Each seed also has its own split, so that the spread covers both. 11 runs a seed, of which
+    Each seed also has its own split, so that the spread covers both. 16 runs a seed, of which
     the three reference rows train nothing.
     """
     return [
@@ -108,24 +110,51 @@ def learning_rate(
     ]
 
 
+def alpha_sign(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Not in the paper: which sign should α have? MACL at τ = 0.3, with rarity weights and without.
+
+    Full length, beside MulSupCon and MACL as printed from the main tables. 12 runs a seed.
+    """
+    full = {"epochs": Config.from_profile(profile).epochs, **overrides}
+    return [
+        config
+        for seed in seeds
+        for config in (
+            _ablation(profile, archive, seed, "mulsupcon", full),
+            _macl(profile, archive, seed, full),
+            *(
+                _macl(profile, archive, seed, full, alpha=alpha, temperature=0.3, reweight=reweight)
+                for reweight in (True, False)
+                for alpha in SIGNS
+            ),
+        )
+    ]
+
+
 EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "main_tables": main_tables,
     "alpha_beta": alpha_beta,
     "temperature": temperature,
     "learning_rate": learning_rate,
+    "alpha_sign": alpha_sign,
 }
+#: what notebook 04 trains for notebooks 06 and 07, at their lengths
+ABLATIONS = ("alpha_beta", "temperature", "learning_rate")
 
 
 def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
-    where a method has several seeds."""
+    where a method has several seeds. What is no loss or reference row comes last, by name."""
     grouped = runs.groupby("loss", sort=False)[list(METRICS)]
     mean, deviation = grouped.mean() * 100, grouped.std() * 100
     cells = mean.map(lambda value: f"{value:.{digits}f}")
     spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
     cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
-    order = [m for m in METHODS if m in cells.index]
-    return cells.loc[order].rename(index=method_label).rename_axis("method")
+    order = [m for m in (*METHODS, *cells.index.difference(METHODS)) if m in cells.index]
+    labels = {method: method_label(method) for method in METHODS}
+    return cells.loc[order].rename(index=labels).rename_axis("method")
 
 
 def stored_main_tables() -> pd.DataFrame:
@@ -146,6 +175,33 @@ def stored_main_tables() -> pd.DataFrame:
     methods = rows.groupby([*table, "seed"])["loss"].transform("nunique")
     most = methods.groupby([rows[name] for name in table]).transform("max")
     return rows[methods == most]
+
+
+def stored_alpha_sign() -> pd.DataFrame:
+    """The rows of `collect()` that make up `alpha_sign` on real archives, `loss` naming the variant;
+    variants with fewer seeds than others left out. Empty if there are none."""
+    rows = collect()
+    rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    parts = []
+    for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
+        seeds = sorted(part["seed"].unique())
+        configs = alpha_sign(profile, archive, map(int, seeds), weights=weights)
+        names = {config.run_id: _variant(config) for config in configs}
+        names = pd.Series({run_id: v for run_id, v in names.items() if run_id in part.index})
+        found = part.loc[names.index].assign(loss=names)
+        seeds = found.groupby("loss")["seed"].transform("nunique")
+        if found["loss"].nunique() > 2:  # more than what the main tables have anyway
+            parts.append(found[seeds == seeds.max()])
+    return pd.concat(parts) if parts else rows[:0]
+
+
+def _variant(config: Config) -> str:
+    """Such as "MACL, α = −0.5, w = 1"."""
+    params = LOSSES[config.loss].defaults | config.loss_params
+    if not config.loss_params:
+        return method_label(config.loss) + (", as printed" if config.loss == "macl" else "")
+    sign = f"{params['alpha']:g}".replace("-", "−")
+    return f"MACL, α = {sign}" + ("" if params["reweight"] else ", w = 1")
 
 
 def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:

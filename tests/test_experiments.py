@@ -1,0 +1,61 @@
+"""The named lists of configurations, and what is picked from the store for them."""
+
+import pandas as pd
+import pytest
+
+from maclcore import experiments
+from maclcore.losses import LOSSES
+
+SIZES = {"main_tables": 16, "alpha_beta": 18, "temperature": 6, "learning_rate": 6}
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_an_experiment_is_a_list_of_different_runs(name):
+    configs = experiments.EXPERIMENTS[name]("quick", "dlrsd", (0, 1), weights="none")
+    assert len({config.run_id for config in configs}) == len(configs)
+    assert len(configs) == 2 * SIZES.get(name, 12)
+    assert {config.seed for config in configs} == {0, 1}
+    for config in configs:
+        assert (config.profile, config.archive, config.weights) == ("quick", "dlrsd", "none")
+        assert config.split_seed == config.seed, "each seed has its own split"
+        defaults = LOSSES[config.loss].defaults if config.loss in LOSSES else {}
+        for key, value in config.loss_params.items():
+            assert value != defaults[key], "a parameter at its default would be another run"
+
+
+def test_ablations_are_shorter_than_tables_and_the_sign_of_alpha_is_not():
+    for name, make in experiments.EXPERIMENTS.items():
+        epochs = {config.epochs for config in make("quick", "dlrsd")}
+        assert epochs == ({3} if name in experiments.ABLATIONS else {25})
+
+
+def test_the_sign_of_alpha_shares_its_ends_with_the_main_tables():
+    tables = {config.run_id for config in experiments.main_tables("quick", "dlrsd")}
+    configs = experiments.alpha_sign("quick", "dlrsd")
+    assert [config.run_id in tables for config in configs] == [True, True] + 10 * [False]
+
+
+def test_stored_variants_are_those_with_all_seeds(monkeypatch):
+    """Two seeds of all variants but one, of another archive only the main tables' runs."""
+    configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
+    configs = [c for c in configs if not (c.seed == 1 and c.loss_params.get("alpha") == 0.5)]
+    configs += experiments.main_tables("quick", "ml_aid", (0,), weights="none")
+    configs += experiments.alpha_sign("smoke", "synthetic")
+    columns = ["archive", "profile", "weights", "seed", "loss"]
+    rows = {c.run_id: {name: getattr(c, name) for name in columns} for c in configs}
+    monkeypatch.setattr(experiments, "collect", lambda: pd.DataFrame(rows).T)
+    found = experiments.stored_alpha_sign()
+    assert set(found["archive"]) == {"dlrsd"} and len(found) == 2 * 10
+    assert "MACL, α = −0.5, w = 1" in set(found["loss"])
+    assert not found["loss"].str.contains("α = 0.5").any()
+    monkeypatch.setattr(experiments, "collect", lambda: pd.DataFrame(rows).T.iloc[:0])
+    assert experiments.stored_alpha_sign().empty
+
+
+def test_results_table_has_a_deviation_where_there_are_seeds():
+    rows = pd.DataFrame(
+        {"loss": ["macl", "macl", "chance"]} | {m: [0.5, 0.7, 0.1] for m in experiments.METRICS}
+    )
+    table = experiments.results_table(rows, digits=1)
+    assert list(table.index) == ["Chance", "MACL"]
+    assert set(table.loc["MACL"]) == {"60.0 ± 14.1"} and set(table.loc["Chance"]) == {"10.0"}
