@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maclcore import metrics
+from maclcore import metrics, paths
+from maclcore.__main__ import main
 from maclcore.metrics import METRICS, evaluate_scores
-from maclcore.reference import chance, oracle
+from maclcore.reference import chance, chance_bound, oracle
 
 #: scores (720, 6): every order of six items
 ORDERS = np.array(list(itertools.permutations(range(6))), dtype="f4")
@@ -26,7 +27,10 @@ readings = st.fixed_dictionaries(
     {
         "map_cutoff": st.sampled_from([None, 1, 2, 4, 50]),
         "normaliser": st.sampled_from(["hits", "min"]),
+        "area": st.sampled_from(["rectangle", "trapezoid"]),
         "wap_threshold": st.sampled_from([0.0, 0.4, 0.8]),
+        "wap_weight": st.sampled_from(["jaccard", "shared"]),
+        "without_hit": st.sampled_from(["zero", "hard"]),
     }
 )
 
@@ -40,8 +44,9 @@ def test_chance_is_the_mean_over_all_orders(top, seed, reading):
         patch.setattr(metrics, "TOP", top)
         every = evaluate_scores(ORDERS, query.repeat(720, 0), gallery, **reading)
         result = chance(query, gallery, **reading)
-    np.testing.assert_allclose(result.per_query.iloc[0], every.per_query.mean(), rtol=1e-10)
-    np.testing.assert_allclose(list(result.summary().values()), every.per_query.mean(), rtol=1e-10)
+    expected = every.per_query.mean()
+    np.testing.assert_allclose(result.per_query.iloc[0], expected, rtol=1e-10)
+    np.testing.assert_allclose(list(result.summary().values()), expected, rtol=1e-10)
     none = np.array(list(every.without_hit.values())) / 720
     np.testing.assert_allclose(list(result.without_hit.values()), none, rtol=1e-10, atol=1e-12)
     assert set(result.standard_error.values()) == {0.0}
@@ -115,6 +120,42 @@ def test_chance_on_the_real_label_tables(name):
     assert ((found.mean() - printed).abs() < 0.01).all()
 
 
+@st.composite
+def tables_without_empty_rows(draw):
+    y = np.array(draw(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=3)))
+    y[~y.any(axis=1), draw(st.integers(0, 3))] = True
+    return y
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(y=tables_without_empty_rows())
+def test_chance_is_at_least_what_counts_allow(y):
+    bound = chance_bound(y.sum(0), len(y))
+    assert bound <= chance(y).summary()["mAP(sim)@5000"] + 1e-12
+    one_label = np.eye(4, dtype=bool)[y.argmax(1)]  # disjoint labels: nothing is left open
+    exact = chance(one_label).summary()["mAP(sim)@5000"]
+    assert chance_bound(one_label.sum(0), len(y)) == pytest.approx(exact)
+
+
+def test_the_bound_for_a_split_is_below_the_mean_over_splits():
+    y = np.repeat(np.eye(3, dtype=bool), [3, 2, 2], axis=0)
+    splits = [chance(y[list(s)]).summary() for s in itertools.combinations(range(7), 4)]
+    mean = np.mean([split["mAP(sim)@5000"] for split in splits])
+    assert chance_bound(y.sum(0), 7, split=4) == pytest.approx(mean)  # disjoint labels again
+    for counts, images, split in [([3, 1], 5, None), ([9], 7, None), ([5, 5], 7, 1), ([5], 5, 6)]:
+        with pytest.raises(ValueError, match="images"):
+            chance_bound(counts, images, split)
+
+
+def test_chance_on_whdld_is_at_least_what_its_published_counts_allow():
+    counts = pd.read_csv(paths.ROOT / "results" / "paper" / "table3.csv")["whdld"].dropna()
+    vegetation = counts.max() / 4940
+    for split in (None, 978):
+        bound = chance_bound(counts, 4940, split)
+        assert vegetation**2 < bound  # two images share vegetation alone with this probability
+        assert bound == pytest.approx(0.919, abs=0.001)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_oracle_is_a_ceiling(seed):
     y = random_labels(seed, 40)
@@ -130,6 +171,58 @@ def test_oracle_is_a_ceiling(seed):
     assert oracle(y[:9], y[9:]).per_query.shape == (9, 7)
     with pytest.raises(ValueError, match="by is jaccard or shared"):
         oracle(y, by="count")
+
+
+@pytest.mark.parametrize("by", ["jaccard", "shared"])
+@pytest.mark.parametrize("reading", [{}, {"map_cutoff": 5}, {"normaliser": "min", "map_cutoff": 5}])
+def test_an_averaged_oracle_ranks_label_sets_as_it_would_images(by, reading):
+    y = random_labels(1, 150, labels=4)
+    shared = (y[:, None] & y).sum(2)
+    scores = shared if by == "shared" else shared / (y[:, None] | y).sum(2).clip(1)
+    expected = evaluate_scores(scores, y, ties="average", **reading)
+    for memory in (1, 2**30):
+        found = oracle(y, by=by, ties="average", memory=memory, **reading)
+        np.testing.assert_allclose(found.per_query, expected.per_query, rtol=1e-10, atol=1e-14)
+    found = oracle(y[:20], y[20:], by=by, ties="average", **reading).per_query
+    expected = evaluate_scores(scores[:20, 20:], y[:20], y[20:], ties="average", **reading)
+    np.testing.assert_allclose(found, expected.per_query, rtol=1e-10, atol=1e-14)
+
+
+def test_floor_and_ceiling_of_a_label_table(tmp_path, capsys):
+    y = random_labels(2, 40)
+    y[~y.any(1), 0] = True
+    frame = pd.DataFrame(y.astype(int), columns=list("abcde"))
+    frame.insert(0, "image", [f"i{n}" for n in range(40)])
+    frame.to_csv(tmp_path / "my.csv", index=False)
+    assert main(["evaluate", "--labels-only", str(tmp_path / "my.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "my.csv: 40 images, 5 labels" in out
+    rows = {line.rsplit(maxsplit=7)[0]: line.split()[-7:] for line in out.splitlines()[2:5]}
+    for name, expected in {
+        "chance": chance(y),
+        "oracle, jaccard": oracle(y, ties="average"),
+        "oracle, shared": oracle(y, by="shared", ties="average"),
+    }.items():
+        assert rows[name] == [f"{100 * v:.2f}" for v in expected.summary().values()]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--labels-only", "nowhere.csv"], "path not found"),
+        (["--labels-only", "bad.csv"], "b is '2'"),
+        ([], "either a run's id or --labels-only"),
+        (["some-run", "--labels-only", "bad.csv"], "either a run's id or --labels-only"),
+        (["--labels-only", "bad.csv", "--split", "all"], "no --split"),
+        (["--labels-only", "bad.csv", "--archive", "dlrsd"], "no --archive"),
+    ],
+)
+def test_what_is_wrong_with_a_label_table_is_said(tmp_path, monkeypatch, words, message, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.csv").write_text("image,a,b\nx,1,2\ny,1,0\n")
+    assert main(["evaluate", *words]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and message in err and "Traceback" not in err
 
 
 def test_wap_has_no_ceiling(monkeypatch):
