@@ -411,7 +411,7 @@ def small_batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, LabelStatistics]
 
 @claim("gradient", "Eqs. 7–10")
 def gradient(e: Evidence) -> Finding:
-    """The gradient of MACL with respect to the anchor."""
+    """The gradient of MACL with respect to the anchor is that of Eq. 7."""
     printed, corrected = [], []
     for seed in range(10):
         z, y, stats = small_batch(seed)
