@@ -178,8 +178,8 @@ def stored_main_tables() -> pd.DataFrame:
 
 
 def stored_alpha_sign() -> pd.DataFrame:
-    """The rows of `collect()` that make up `alpha_sign` on real archives, `loss` naming the variant;
-    variants with fewer seeds than others left out. Empty if there are none."""
+    """The rows of `collect()` that make up `alpha_sign` on real archives, `loss` naming the
+    variant; variants with fewer seeds than others left out. Empty if there are none."""
     rows = collect()
     rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
     parts = []

@@ -629,6 +629,19 @@ def test_one_label_an_image_makes_one_loss_of_all():
     torch.testing.assert_close(loss_of("lbase", z, y), expected * 12 / 11)
 
 
+def test_supcon_is_that_of_another_library():
+    """On single labels; an image alone with its label is left out of the mean there, too."""
+    from pytorch_metric_learning.losses import SupConLoss
+
+    z, _ = random_batch(1, 40, 4, dim=8)
+    label = torch.randint(0, 6, (40,), generator=torch.Generator().manual_seed(0))
+    label[0] = 6
+    expected = SupConLoss(temperature=0.3)(z, label)
+    for name in ("supcon_all", "supcon_any", "lbase"):
+        found = loss_of(name, z, F.one_hot(label))
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
 def test_simdis_weights_of_the_five_relations():
     """The anchor {0, 1, 2} beside an equal, disjoint, overlapping, sub- and superset."""
     rows = ["11100", "11100", "00011", "11010", "10000", "11111"]
