@@ -17,6 +17,7 @@ Array = np.ndarray | Tensor
 TABLE_LABELS = 20
 _CHUNK = 1 << 16  # rows at a time, so that no step needs a second copy of a large table
 _MEMO = 1 << 20  # supports remembered, about 150 MB at most
+_SETS = 1 << 12  # up to this many distinct sets, those of their pairs too (128 MB at most)
 
 
 def as_labels(y: Array, name: str = "y") -> Array:
@@ -139,8 +140,14 @@ class LabelStatistics:
     def shared_support(self, a: Array, b: Array) -> np.ndarray:
         """Number of training images that contain a_i ∩ b_j, (N, L), (M, L) -> (N, M)."""
         a, b = self._bits(a, "a"), self._bits(b, "b")
-        shared = (a[:, None] & b).reshape(-1, a.shape[1])
-        return self._support(shared).reshape(len(a), len(b))
+        rows, columns = self._known(a), self._known(b)
+        if len(self.sets) > _SETS or min(rows, default=0) < 0 or min(columns, default=0) < 0:
+            return self._count_shared(a, b)
+        new = np.setdiff1d(rows, np.flatnonzero(self._pairs[:, 0]))
+        if len(new):
+            bits = _pack(self.sets)
+            self._pairs[new] = self._count_shared(bits[new], bits)
+        return self._pairs[rows][:, columns]
 
     @cached_property
     def support_table(self) -> np.ndarray | None:
@@ -163,6 +170,20 @@ class LabelStatistics:
         return self._tensors[key]
 
     @cached_property
+    def _pairs(self) -> np.ndarray:
+        """(S, S) `shared_support` of `sets`, in the rows that have been asked for; the others are
+        0, which no pair of training sets has."""
+        return np.zeros((len(self.sets), len(self.sets)), dtype=np.int64)
+
+    @cached_property
+    def _index(self) -> dict[bytes, int]:
+        return {row.tobytes(): i for i, row in enumerate(_pack(self.sets))}
+
+    def _known(self, bits: np.ndarray) -> np.ndarray:
+        """Index in `sets` of each row of bit sets, -1 where it is none of them."""
+        return np.array([self._index.get(row.tobytes(), -1) for row in bits], dtype=np.int64)
+
+    @cached_property
     def _carriers(self) -> np.ndarray:
         """(L + 1, n / 64) one bit an image: who carries each label; the last row is everybody."""
         everybody = np.ones((1, len(self.sets)), dtype=bool)
@@ -174,6 +195,10 @@ class LabelStatistics:
         if sets.shape[1] != len(self.counts):
             raise ValueError(f"{name} has {sets.shape[1]} labels, statistics {len(self.counts)}")
         return _pack(sets.cpu().numpy() if isinstance(sets, Tensor) else sets)
+
+    def _count_shared(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        shared = (a[:, None] & b).reshape(-1, a.shape[1])
+        return self._support(shared).reshape(len(a), len(b))
 
     def _support(self, bits: np.ndarray) -> np.ndarray:
         first, inverse, _ = _distinct(bits)

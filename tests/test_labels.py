@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from maclcore import labels
 from maclcore.labels import TABLE_LABELS, LabelStatistics, as_labels, jaccard
 
 TABLE = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
@@ -70,6 +71,18 @@ def test_statistics_of_a_table_done_by_hand():
     assert stats.support([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]).tolist() == [
         2, 5, 0, 0,
     ]  # fmt: skip
+
+
+def test_supports_of_pairs_are_remembered_by_training_set(monkeypatch):
+    """Known sets, in any order and more than once, sets never seen, and more than are kept."""
+    y = np.random.default_rng(0).random((60, 8)) < 0.4
+    seen, unseen = y[[3, 3, 17, 40]], ~y[:2]
+    for most in (1 << 12, 5):
+        monkeypatch.setattr(labels, "_SETS", most)
+        stats = LabelStatistics.from_labels(y)
+        for a, b in ((seen, y), (seen[::-1], y[5:9]), (y, seen), (unseen, y), (y[:4], unseen)):
+            expected = [[(y >= (i & j)).all(axis=1).sum() for j in b] for i in a]
+            assert stats.shared_support(a, b).tolist() == expected
 
 
 def test_statistics_without_any_label():
