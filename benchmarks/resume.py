@@ -19,8 +19,9 @@ def run(options: dict, results: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--backbone", default="shufflenet_v2_x0_5", help="small: many epochs")
     parser.add_argument("--archive", default="synthetic")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     arguments = parser.parse_args()
@@ -28,7 +29,8 @@ def main() -> None:
     from maclcore.store import Run
     from maclcore.train import load_model
 
-    options = {"profile": "smoke", "archive": arguments.archive, "epochs": arguments.epochs}
+    chosen = {name: getattr(arguments, name) for name in ("archive", "epochs", "backbone")}
+    options = {"profile": "smoke", **chosen}
     run_id = Config.from_profile(**options).run_id
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
