@@ -28,6 +28,7 @@ def data(
 ) -> None:
     """Check an archive, decode it into the cache and print its data sheet.
 
+    `data prepare ARCHIVE` first downloads it, or unpacks what you have downloaded; see its --help.
     Example: python -m maclcore data dlrsd --data ~/archives
 
     Args:
@@ -39,6 +40,31 @@ def data(
     from maclcore.data import describe, load_archive
 
     print(describe(load_archive(archive, image_size=image_size, root=data)))
+
+
+def prepare(
+    archive: Positional[str],
+    *,
+    given: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = (),
+    image_size: int = 64,
+    data: Path | None = None,
+) -> None:
+    """Download or unpack an archive, check it, decode it into the cache, print its data sheet.
+
+    Example: python -m maclcore data prepare ucm_multilabel
+    Example: python -m maclcore data prepare ml_aid --from ~/Downloads/aid_multilabel.zip
+
+    Args:
+        archive: dlrsd, ucm_multilabel, ml_aid or whdld.
+        given: what you have downloaded: zip and tar.gz files, tables, or a folder of them or of
+            what was in them; default: download it, going on where an earlier attempt stopped.
+        image_size: side of the decoded images in pixels.
+        data: the folder to put it in, under its name; default: MACL_DATA.
+    """
+    from maclcore.data.prepare import data_sheet
+    from maclcore.data.prepare import prepare as run_preparation
+
+    print(data_sheet(run_preparation(archive, given, image_size=image_size, root=data), data))
 
 
 def train(config: Config, *, device: str | None = None, quiet: bool = False) -> None:
@@ -306,6 +332,9 @@ VERBS: dict[str, Callable[..., None]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if arguments[:2] == ["data", "prepare"]:
+            tyro.cli(prepare, prog="python -m maclcore data prepare", args=arguments[2:])
+            return 0
         tyro.extras.subcommand_cli_from_dict(
             {**VERBS, "train": _train_with_profile(arguments)},
             prog="python -m maclcore",

@@ -1,7 +1,7 @@
 """Where things are; nothing else in the package knows the file system's layout.
 
-Three environment variables move the three folders: `MACL_DATA` (archives and weights, only read),
-`MACL_RESULTS` (runs, cache, executed notebooks) and `MACL_FIGURES`.
+Three environment variables move the three folders: `MACL_DATA` (archives and weights, written only
+by `data prepare`), `MACL_RESULTS` (runs, cache, executed notebooks) and `MACL_FIGURES`.
 """
 
 import os

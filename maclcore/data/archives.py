@@ -292,7 +292,8 @@ def _locate(name: str, root: Path) -> Path:
     if name in READERS:
         raise ArchiveError(
             f"no folder {root / name}: unpack {READERS[name].title} there ({READERS[name].tree}; "
-            f"or {PLAIN_TREE}), or name the folder that holds {name}/ by MACL_DATA or --data"
+            f"or {PLAIN_TREE}), or name the folder that holds {name}/ by MACL_DATA or --data; "
+            f"`python -m maclcore data prepare {name}` fetches and unpacks it"
         )
     near = difflib.get_close_matches(name, ARCHIVES, n=1)
     raise ArchiveError(
