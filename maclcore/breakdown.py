@@ -13,7 +13,7 @@ import torch
 from maclcore.data import load_archive
 from maclcore.labels import jaccard
 from maclcore.metrics import MAP_THRESHOLDS
-from maclcore.retrieval import rank
+from maclcore.retrieval import UnitRows, rank
 from maclcore.statistics import compare
 
 GROUPS = ("rare", "medium", "frequent")
@@ -98,10 +98,9 @@ def hardest(values: pd.DataFrame, labels: pd.DataFrame, n: int = 10) -> pd.DataF
 
 
 def cosine(z: np.ndarray) -> np.ndarray:
-    """Scores (Q, Q) of embeddings (Q, D), in float64 as `evaluate` has them."""
-    z = np.asarray(z, dtype=float)
-    z = z / np.linalg.norm(z, axis=1, keepdims=True)
-    return z @ z.T
+    """Scores (Q, Q) of embeddings (Q, D), to the last bit those that `evaluate` ranks by."""
+    rows = UnitRows(z, "z")(slice(0, len(z)))
+    return (rows @ rows.T).numpy()
 
 
 def ranking(scores: np.ndarray) -> np.ndarray:

@@ -177,21 +177,24 @@ def stored_main_tables() -> pd.DataFrame:
     return rows[methods == most]
 
 
-def stored_alpha_sign() -> pd.DataFrame:
+def stored_alpha_sign(seeds: Iterable[int] | None = None) -> pd.DataFrame:
     """The rows of `collect()` that make up `alpha_sign` on real archives, `loss` naming the
-    variant; variants with fewer seeds than others left out. Empty if there are none."""
+    variant; variants that lack one of `seeds` (default: all that others have) left out. Empty if
+    there are none."""
     rows = collect()
     rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    if seeds is not None:
+        rows = rows[rows["seed"].isin(list(seeds))]
     parts = []
     for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
-        seeds = sorted(part["seed"].unique())
-        configs = alpha_sign(profile, archive, map(int, seeds), weights=weights)
+        found = map(int, sorted(part["seed"].unique()))
+        configs = alpha_sign(profile, archive, found, weights=weights)
         names = {config.run_id: _variant(config) for config in configs}
         names = pd.Series({run_id: v for run_id, v in names.items() if run_id in part.index})
         found = part.loc[names.index].assign(loss=names)
-        seeds = found.groupby("loss")["seed"].transform("nunique")
+        number = found.groupby("loss")["seed"].transform("nunique")
         if found["loss"].nunique() > 2:  # more than what the main tables have anyway
-            parts.append(found[seeds == seeds.max()])
+            parts.append(found[number == number.max()])
     return pd.concat(parts) if parts else rows[:0]
 
 

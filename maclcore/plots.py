@@ -197,9 +197,9 @@ def image_grid(
 
 def forces(z: np.ndarray, pulls: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
     """Points z (N, 2) on the unit circle and the way each loss moves them (−gradient, tangent)."""
-    columns = 4
+    columns = 5
     rows = -(-len(pulls) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.6 * rows), squeeze=False)
+    fig, axes = plt.subplots(rows, columns, figsize=(2.3 * columns, 2.3 * rows), squeeze=False)
     circle = np.linspace(0, 2 * np.pi, 200)
     for ax in axes.flat[len(pulls) :]:
         ax.axis("off")

@@ -203,8 +203,8 @@ LOSSES: dict[str, Loss] = {
 
 
 def method_label(method: str) -> str:
-    """A loss or a reference row, as tables and legends call it."""
-    return LOSSES[method].label if method in LOSSES else method.capitalize()
+    """A loss or a reference row, as tables and legends call it; another name with a capital."""
+    return LOSSES[method].label if method in LOSSES else method[:1].upper() + method[1:]
 
 
 class LossModule(nn.Module):

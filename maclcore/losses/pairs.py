@@ -27,6 +27,8 @@ UNIT_TOLERANCE = 0.02
 DENSE = 256
 #: numbers in a tile of the (anchor, candidate) matrix: 1 MiB in float32 stays in a core's cache
 TILE = 1 << 18
+#: the same on a GPU, which wants few large steps
+GPU_TILE = 1 << 22
 #: batches of fewer images are not searched for equal label sets
 MANY = 512
 #: numbers in a table over distinct label sets, beyond which tiles are computed one by one
@@ -292,7 +294,8 @@ def tiles(weights: Callable[[Pairs], Terms], pairs: Pairs, images: int) -> Calla
 def distinct(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distinct rows of 0/1 rows y (N, L): (S, L), the row of each (N,), how often each occurs."""
     bit = 2 ** torch.arange(62, device=y.device)
-    words = [part.long() @ bit[: part.shape[1]] for part in y.split(62, dim=1)]
+    # a product and a sum, because GPUs multiply no matrices of integers
+    words = [(part.long() * bit[: part.shape[1]]).sum(dim=1) for part in y.split(62, dim=1)]
     if len(words) == 1:
         _, row, count = words[0].unique(return_inverse=True, return_counts=True)
     else:
@@ -394,7 +397,8 @@ def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Call
                 a, b = REDUCTIONS[terms.reduction](pairs.total(terms.W), pairs.size)
                 return a @ L / b.sum().clamp(min=1)
             terms = tiles(terms_of, pairs, len(z))
-            rows = max(TILE // len(candidates), 32)
+            numbers = TILE if z.device.type == "cpu" else GPU_TILE
+            rows = max(numbers // len(candidates), 32)
             return TiledContrast.apply(anchors, candidates, terms, rows)[0]
 
     _, *rest = inspect.signature(weights).parameters.values()
