@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.complete
 # nbval runs the notebooks in place: their figures go elsewhere, so that a test leaves figures/ as it is
-NBVAL := MACL_FIGURES="$(CURDIR)/.pytest_cache/figures" $(PY) -m pytest --nbval-current-env --nbval-cell-timeout 600 --timeout 900
+NBVAL := MACL_FIGURES="$(CURDIR)/.pytest_cache/figures" $(PY) -m pytest --nbval-current-env --nbval-cell-timeout 1200 --timeout 1800
 
 .PHONY: help env reproduce test lint clean
 
