@@ -92,7 +92,7 @@ class LabelStatistics:
         names = tuple(map(str, range(width) if label_names is None else label_names))
         if len(names) != width or len(set(names)) != width:
             raise ValueError(f"{width} labels need {width} different names, got {names}")
-        first, _, counts = _distinct(_pack(y))
+        first, _, counts = distinct_rows(bit_sets(y))
         order = np.argsort(-counts, kind="stable")
         sets, counts = y[first[order]], counts[order]
         cooccurrence = np.zeros((width, width))
@@ -145,7 +145,7 @@ class LabelStatistics:
             return self._count_shared(a, b)
         new = np.setdiff1d(rows, np.flatnonzero(self._pairs[:, 0]))
         if len(new):
-            bits = _pack(self.sets)
+            bits = bit_sets(self.sets)
             self._pairs[new] = self._count_shared(bits[new], bits)
         return self._pairs[rows][:, columns]
 
@@ -156,7 +156,7 @@ class LabelStatistics:
         if width > TABLE_LABELS:
             return None
         table = np.zeros(1 << width, dtype=np.int64)
-        table[_pack(self.sets)[:, 0]] = self.set_counts
+        table[bit_sets(self.sets)[:, 0]] = self.set_counts
         for label in range(width):  # sums over supersets, one label at a time
             halves = table.reshape(-1, 2, 1 << label)
             halves[:, 0] += halves[:, 1]
@@ -177,7 +177,7 @@ class LabelStatistics:
 
     @cached_property
     def _index(self) -> dict[bytes, int]:
-        return {row.tobytes(): i for i, row in enumerate(_pack(self.sets))}
+        return {row.tobytes(): i for i, row in enumerate(bit_sets(self.sets))}
 
     def _known(self, bits: np.ndarray) -> np.ndarray:
         """Index in `sets` of each row of bit sets, -1 where it is none of them."""
@@ -188,20 +188,20 @@ class LabelStatistics:
         """(L + 1, n / 64) one bit an image: who carries each label; the last row is everybody."""
         everybody = np.ones((1, len(self.sets)), dtype=bool)
         rows = (np.repeat(row, self.set_counts) for row in (*self.sets.T, *everybody))
-        return np.concatenate([_pack(row[None]) for row in rows])
+        return np.concatenate([bit_sets(row[None]) for row in rows])
 
     def _bits(self, sets: Array, name: str) -> np.ndarray:
         sets = as_labels(sets, name)
         if sets.shape[1] != len(self.counts):
             raise ValueError(f"{name} has {sets.shape[1]} labels, statistics {len(self.counts)}")
-        return _pack(sets.cpu().numpy() if isinstance(sets, Tensor) else sets)
+        return bit_sets(sets.cpu().numpy() if isinstance(sets, Tensor) else sets)
 
     def _count_shared(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         shared = (a[:, None] & b).reshape(-1, a.shape[1])
         return self._support(shared).reshape(len(a), len(b))
 
     def _support(self, bits: np.ndarray) -> np.ndarray:
-        first, inverse, _ = _distinct(bits)
+        first, inverse, _ = distinct_rows(bits)
         bits = bits[first]
         keys = [row.tobytes() for row in bits]
         if len(self._memo) > _MEMO:
@@ -215,7 +215,7 @@ class LabelStatistics:
         return np.array([self._memo[key] for key in keys], dtype=np.int64)[inverse]
 
 
-def _pack(y: np.ndarray) -> np.ndarray:
+def bit_sets(y: np.ndarray) -> np.ndarray:
     """Rows as bit sets, (N, L) bool -> (N, ⌈L / 64⌉) uint64; label l is bit l."""
     octets = np.packbits(y, axis=1, bitorder="little")
     padded = np.zeros((len(y), -(-y.shape[1] // 64) * 8), dtype=np.uint8)
@@ -223,7 +223,7 @@ def _pack(y: np.ndarray) -> np.ndarray:
     return padded.view("<u8")
 
 
-def _distinct(words: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def distinct_rows(words: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct rows in sorted order: first row of each, group of every row, size of each group."""
     order = np.lexsort(words.T)
     ordered = words[order]

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from maclcore.labels import _distinct, _pack, as_labels
+from maclcore.labels import distinct_rows, bit_sets, as_labels
 from maclcore.retrieval import BLOCK, UnitRows, best_keys, key_scores
 
 #: column -> least Jaccard index of a relevant item; 0 asks for one shared label
@@ -247,8 +247,8 @@ class Overlap:
         if not (len(query) and self.items):
             raise ValueError(f"nothing to search: {len(query)} queries, {self.items} items")
         query, gallery = (y.cpu().numpy() if isinstance(y, Tensor) else y for y in (query, gallery))
-        first, set_of, counts = _distinct(_pack(gallery))
-        alike = (first, set_of) if self.leave_one_out else _distinct(_pack(query))[:2]
+        first, set_of, counts = distinct_rows(bit_sets(gallery))
+        alike = (first, set_of) if self.leave_one_out else distinct_rows(bit_sets(query))[:2]
         arrays = (gallery[first].astype("f4"), set_of, counts, query[alike[0]].astype("f4"), *alike)
         arrays = (torch.from_numpy(array).to(device) for array in arrays)
         self.sets, self.set_of, self.counts, self.query_sets, self.first, self.query_set = arrays

@@ -4,3 +4,29 @@ import os
 
 # Before torch is imported: parallel workers with several threads each slow one another down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory):
+    """A folder of sixty images whose labels are the colours of their stripes."""
+    folder = tmp_path_factory.mktemp("colours")
+    (folder / "images").mkdir()
+    generator = np.random.default_rng(0)
+    rows = []
+    for i in range(60):
+        on = generator.random(3) < 0.5
+        on[generator.integers(3)] = True
+        pixels = generator.integers(0, 60, (32, 32, 3))
+        for label in np.flatnonzero(on):
+            start = generator.integers(0, 26)
+            pixels[start : start + 6, :, label] = generator.integers(180, 256)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"img{i:02}.png")
+        rows.append([f"img{i:02}", *on.astype(int)])
+    table = pd.DataFrame(rows, columns=["image", "red", "green", "blue"])
+    table.to_csv(folder / "labels.csv", index=False)
+    return folder

@@ -6,12 +6,10 @@ import sys
 import tempfile
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
-from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -114,22 +112,6 @@ torch.nn.Dropout.forward = lambda self, x: x
 if __name__ == "__main__":
     train(Config.from_dict(eval(sys.argv[1])), progress=False)
 """
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stripes")
-    (folder / "images").mkdir()
-    generator = np.random.default_rng(0)
-    rows = []
-    for i in range(50):
-        on = generator.random(3) < 0.5
-        on[generator.integers(3)] = True
-        pixels = generator.integers(0, 60, (32, 32, 3)) + 150 * on
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"img{i:02}.png")
-        rows.append([f"img{i:02}", *on.astype(int)])
-    pd.DataFrame(rows, columns=["image", *"rgb"]).to_csv(folder / "labels.csv", index=False)
-    return folder
 
 
 @pytest.mark.parametrize(

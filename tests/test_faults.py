@@ -14,12 +14,10 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
-from PIL import Image
 from torch import nn
 
 from maclcore import checkpoint, progress, store
@@ -58,25 +56,9 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stripes")
-    (folder / "images").mkdir()
-    generator = np.random.default_rng(0)
-    rows = []
-    for i in range(50):
-        on = generator.random(3) < 0.5
-        on[generator.integers(3)] = True
-        pixels = generator.integers(0, 60, (32, 32, 3)) + 150 * on
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"img{i:02}.png")
-        rows.append([f"img{i:02}", *on.astype(int)])
-    pd.DataFrame(rows, columns=["image", *"rgb"]).to_csv(folder / "labels.csv", index=False)
-    return folder
-
-
 @pytest.fixture
-def config(original, tmp_path):
-    shutil.copytree(original, tmp_path / "stripes")
+def config(archive, tmp_path):
+    shutil.copytree(archive, tmp_path / "stripes")
     return Config.from_profile(
         "smoke", archive=str(tmp_path / "stripes"), epochs=3, batch_size=16, embedding_dim=8
     )
@@ -261,8 +243,8 @@ def test_sigterm_finishes_the_step_and_exits_with_0(config, undisturbed, monkeyp
     assert_equal(train(config, progress=False), undisturbed)
 
 
-def test_sigterm_from_outside(original, tmp_path):
-    words = ["--archive", str(original), "--epochs", "100000", "--batch-size", "8"]
+def test_sigterm_from_outside(archive, tmp_path):
+    words = ["--archive", str(archive), "--epochs", "100000", "--batch-size", "8"]
     words += ["--backbone", "shufflenet_v2_x0_5", "--embedding-dim", "8"]
     process = subprocess.Popen(
         [sys.executable, "-m", "maclcore", "train", *words], stderr=subprocess.PIPE, text=True

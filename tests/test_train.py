@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from maclcore import paths
@@ -23,28 +22,6 @@ from maclcore.metrics import METRICS
 from maclcore.momentum import MomentumQueue
 from maclcore.store import Run, collect
 from maclcore.train import _Training, collapse, learning_rate, load_model, train
-
-NAMES = ("red", "green", "blue")
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    """Sixty images whose labels are the colours of their stripes."""
-    folder = tmp_path_factory.mktemp("colours")
-    (folder / "images").mkdir()
-    generator = np.random.default_rng(0)
-    rows = []
-    for i in range(60):
-        on = generator.random(3) < 0.5
-        on[generator.integers(3)] = True
-        pixels = generator.integers(0, 60, (32, 32, 3))
-        for label in np.flatnonzero(on):
-            start = generator.integers(0, 26)
-            pixels[start : start + 6, :, label] = generator.integers(180, 256)
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"img{i:02}.png")
-        rows.append([f"img{i:02}", *on.astype(int)])
-    pd.DataFrame(rows, columns=["image", *NAMES]).to_csv(folder / "labels.csv", index=False)
-    return folder
 
 
 @pytest.fixture
