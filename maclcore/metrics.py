@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from maclcore.labels import distinct_rows, bit_sets, as_labels
+from maclcore.labels import as_labels, bit_sets, distinct_rows
 from maclcore.retrieval import BLOCK, UnitRows, best_keys, key_scores
 
 #: column -> least Jaccard index of a relevant item; 0 asks for one shared label
