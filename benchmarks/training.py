@@ -44,17 +44,16 @@ def real_step(config: Config, device: torch.device):
     model = RetrievalNet(config.backbone, "none", config.embedding_dim, config.image_size)
     model = model.to(device, memory_format=torch.channels_last).train()
     training = _Training(config, archive, split, model, Path(tempfile.mkdtemp()), device)
-    rows = torch.from_numpy(split.train)
-    uniform = draw(len(archive.images), seed=0, epoch=0)
+    uniform = draw(len(archive.images), seed=0, epoch=0)[training.rows]
     batches = iter([])
 
     def step():
         nonlocal batches
         batch = next(batches, None)
         if batch is None:
-            batches = iter(shuffled(len(rows), config.batch_size, seed=0, epoch=0))
+            batches = iter(shuffled(len(uniform), config.batch_size, seed=0, epoch=0))
             batch = next(batches)
-        training.step(rows[batch], uniform)
+        training.step(batch, uniform)
 
     return step
 

@@ -1,4 +1,4 @@
-"""One frozen dataclass says what a run is; three profiles say how large."""
+"""One frozen dataclass says what a run is; four profiles say how large."""
 
 import difflib
 import hashlib
@@ -27,6 +27,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         "epochs": 25,  # (paper: 100)
         "schedule": "cosine",  # a restart at epoch 15 of 25 would end in mid-cycle
     },
+    # seconds a run once the features are stored: a protocol of its own, in the paper's setting
+    "frozen": {"frozen_views": 10},
     "paper": {},
 }
 
@@ -76,19 +78,22 @@ class Config:
     #: images through the network at a time (gradient caching): memory for this many, gradient of
     #: the whole batch, but BatchNorm sees only this many at once; None: the whole batch
     micro_batch: int | None = None
+    #: 0: all of the network trains. Else the head alone, on the backbone's features of so many
+    #: augmented views of each image, which epochs take by turns (`maclcore.frozen`)
+    frozen_views: int = 0
     #: auto: bf16 autocast where the hardware multiplies bf16, else fp32
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     #: initial weights, order and augmentation
     seed: int = 0
     #: a name for the values above; smoke results never pass for results
-    profile: Literal["smoke", "quick", "paper"] = "paper"
+    profile: Literal["smoke", "quick", "frozen", "paper"] = "paper"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss_params", dict(sorted(self.loss_params.items())))
         for name in ("image_size", "embedding_dim", "batch_size", "lr", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("epochs", "weight_decay", "queue"):
+        for name in ("epochs", "weight_decay", "queue", "frozen_views"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.views not in (1, 2):
@@ -97,6 +102,8 @@ class Config:
             raise ValueError(
                 "queue and views=2 exclude each other: the keys of a queue are the second view"
             )
+        if 0 < self.frozen_views < 2 and (self.queue or self.views == 2):
+            raise ValueError("two views of an image need frozen_views of at least 2, got 1")
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"momentum must be in [0, 1], got {self.momentum}")
         if self.micro_batch is not None and not self.micro_batch > 0:

@@ -16,6 +16,21 @@ from maclcore.config import nearest
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+class Head(nn.Sequential):
+    """Features (N, F) to unit embeddings (N, D), float32 whatever the autocast."""
+
+    def __init__(self, width: int, embedding_dim: int) -> None:
+        super().__init__(
+            nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, embedding_dim)
+        )
+        for layer in (self[0], self[2]):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.normalize(super().forward(features).float(), dim=1)
+
+
 class RetrievalNet(nn.Module):
     """Images to unit embeddings: backbone, global pooling, Linear-ReLU-Linear, L2 norm.
 
@@ -45,12 +60,7 @@ class RetrievalNet(nn.Module):
         else:
             self.backbone, self.fresh = _from_file(backbone, weights_file(weights), image_size)
         width = _remove_classifier(self.backbone, backbone)
-        self.head = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, embedding_dim)
-        )
-        for layer in (self.head[0], self.head[2]):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.head = Head(width, embedding_dim)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
@@ -61,8 +71,8 @@ class RetrievalNet(nn.Module):
         return self.backbone((images - self.mean) / self.std)
 
     def project(self, features: Tensor) -> Tensor:
-        """Features (N, F) to unit embeddings (N, D), float32 whatever the autocast."""
-        return F.normalize(self.head(features).float(), dim=1)
+        """Features (N, F) to unit embeddings (N, D)."""
+        return self.head(features)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.project(self.features(images))

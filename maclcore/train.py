@@ -23,8 +23,9 @@ from tqdm.auto import tqdm
 from maclcore import checkpoint, distributed, paths, reference, store
 from maclcore.config import Config
 from maclcore.data import Archive, Split, load_archive
-from maclcore.data.augment import PARAMETERS, augment, draw
+from maclcore.data.augment import augment, draw
 from maclcore.data.sampler import SAMPLERS
+from maclcore.frozen import Features, frozen_features
 from maclcore.gradcache import in_parts
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
@@ -90,7 +91,8 @@ def _compute(config: Config, run: Run, on: torch.device, progress: bool) -> None
         "metrics": head.summary(),
         "metrics_backbone": features.summary() if features else {},
         "queries": len(split.test),
-        "protocol": "test split, each image once as query, the others as gallery; cosine",
+        "protocol": "test split, each image once as query, the others as gallery; cosine"
+        + "; only the head trained" * bool(config.frozen_views),
         "archive": {
             "title": archive.title,
             "footnote": archive.footnote,
@@ -137,9 +139,14 @@ def load_model(run: Run) -> RetrievalNet:
     file = run.folder / "weights.safetensors"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not there: weights stay where they were trained")
-    model = RetrievalNet(config.backbone, "none", config.embedding_dim, config.image_size)
+    # where only the head was trained, the file has nothing else
+    weights = config.weights if config.frozen_views else "none"
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = RetrievalNet(config.backbone, weights, config.embedding_dim, config.image_size)
     with safe_open(file, framework="pt") as stored:
-        model.load_state_dict({k: stored.get_tensor(k) for k in stored.keys()})  # noqa: SIM118
+        state = {k: stored.get_tensor(k) for k in stored.keys()}  # noqa: SIM118
+    model.load_state_dict(state, strict=not config.frozen_views)
     return model.eval()
 
 
@@ -162,16 +169,21 @@ def _outcome(
     if on.type == "cuda" and distributed.world()[1] > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(on, memory_format=torch.channels_last)
+    stored = frozen_features(model, archive, split, config, on) if config.frozen_views else None
     if config.loss != "frozen":
-        _Training(config, archive, split, model, folder, on).fit(progress)
+        _Training(config, archive, split, model, folder, on, stored).fit(progress)
     if distributed.world()[0]:
         return None  # the first process measures
     precision = resolve_precision(config.precision, on, config.image_size)
-    z, h = embed(model, archive.images, split.test, device=on, precision=precision)
+    if stored:
+        z, h = stored.embed(model, split.test)
+    else:
+        z, h = embed(model, archive.images, split.test, device=on, precision=precision)
     features = evaluate(h, y_test)
     if config.loss == "frozen":  # an untrained head says nothing
         return features, None, {"embeddings": {"z": h}}
-    return evaluate(z, y_test), features, {"weights": model.state_dict(), "embeddings": {"z": z}}
+    kept = {k: v for k, v in model.state_dict().items() if not stored or k.startswith("head.")}
+    return evaluate(z, y_test), features, {"weights": kept, "embeddings": {"z": z}}
 
 
 @dataclass
@@ -184,11 +196,12 @@ class _Training:
     model: RetrievalNet
     folder: Path
     on: torch.device
+    stored: Features | None = None  #: where only the head trains
 
     def __post_init__(self) -> None:
         config, labels = self.config, self.archive.labels
         self.rank, self.processes = distributed.world()
-        self.y_train = labels[self.split.train]
+        self.rows, self.y_train = torch.from_numpy(self.split.train), labels[self.split.train]
         if min(config.batch_size, len(self.y_train)) < self.processes:
             raise ValueError(
                 f"{self.processes} processes cannot share batches of {config.batch_size} of "
@@ -198,7 +211,8 @@ class _Training:
         self.loss = build_loss(
             config.loss, self.stats, embedding_dim=config.embedding_dim, **config.loss_params
         ).to(self.on)
-        self.parameters = [*self.model.parameters(), *self.loss.parameters()]
+        self.network = self.model.head if self.stored else self.model  # what trains
+        self.parameters = [*self.network.parameters(), *self.loss.parameters()]
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
@@ -208,7 +222,7 @@ class _Training:
             torch.backends.cudnn.deterministic = True  # the same bits in every run
             self.images = self.images.to(self.on)
         self.y = torch.from_numpy(labels).to(self.on)
-        self.modules: dict[str, nn.Module] = {"model": self.model, "loss": self.loss}
+        self.modules: dict[str, nn.Module] = {"model": self.network, "loss": self.loss}
         self.queue, self.form = None, LOSSES[config.loss].queue
         if config.queue:
             if self.form is None:
@@ -217,7 +231,7 @@ class _Training:
                     + ", ".join(name for name, loss in LOSSES.items() if loss.queue)
                 )
             self.queue = self.modules["queue"] = MomentumQueue(
-                self.model, config.queue, config.embedding_dim, labels.shape[1]
+                self.network, config.queue, config.embedding_dim, labels.shape[1]
             )
         self.history: list[dict[str, Any]] = []
 
@@ -262,14 +276,16 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         views = 2 if self.queue else config.views
-        uniform = draw(len(self.images), seed=config.seed, epoch=epoch, views=views)
-        rows = torch.from_numpy(self.split.train)
+        if self.stored:
+            varied = self.stored.of_epoch(epoch, views)
+        else:
+            varied = draw(len(self.images), seed=config.seed, epoch=epoch, views=views)[self.rows]
         batches = self.batches(epoch)
-        self.model.train()
+        self.network.train()
         start = time.perf_counter()
         losses, norms = [], []
         for batch in batches:
-            loss, norm = self.step(rows[batch], uniform)
+            loss, norm = self.step(batch, varied)
             losses.append(loss)
             norms.append(norm)
             bar.advance(len(batch))
@@ -281,7 +297,7 @@ class _Training:
         bad = (~(losses.isfinite() & norms.isfinite())).nonzero()
         if len(bad):
             i = int(bad[0])
-            self.fail(epoch, i, lr, rows[batches[i]], losses[i].item(), norms[i].item())
+            self.fail(epoch, i, lr, self.rows[batches[i]], losses[i].item(), norms[i].item())
         return {
             "lr": lr,
             "loss": losses.mean().item(),
@@ -318,18 +334,21 @@ class _Training:
             "more; lower the learning rate or raise the temperature"
         )
 
-    def step(self, index: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """One update on the images `index` (B,); its loss and gradient norm before clipping.
+    def step(self, batch: Tensor, varied: Tensor) -> tuple[Tensor, Tensor]:
+        """One update on the training images `batch` (B,); its loss and gradient norm unclipped.
 
-        uniform: `draw`'s numbers for the archive's images, of one view or of two. Each process
-        embeds its part of the images, and has the loss of all of them.
+        varied: (n, ...) what differs between views of the training images, for one view or two:
+        `draw`'s numbers, or stored features. Each process embeds its part of the images, and has
+        the loss of all of them.
         """
+        varied = varied[batch.tensor_split(self.processes)[self.rank]]
+        index = self.rows[batch]
         parts = index.tensor_split(self.processes)
         own = parts[self.rank]
-        first, *second = uniform[own].split(PARAMETERS, dim=1)
+        first, *second = varied.chunk(2 if self.queue else self.config.views, dim=1)
         keys = {}
         if self.queue is not None:
-            self.queue.follow(self.model, self.config.momentum)
+            self.queue.follow(self.network, self.config.momentum)
             with torch.no_grad():
                 new = self.gather(self.embed(self.queue.encoder, own, *second), parts)
             labels = self.y[index.to(self.on)]
@@ -338,7 +357,7 @@ class _Training:
             second = []
         views = 1 + len(second)
         parts = [part.repeat(views) for part in parts]
-        z = self.embed(self.model, parts[self.rank], torch.cat([first, *second]))
+        z = self.embed(self.network, parts[self.rank], torch.cat([first, *second]))
         loss = self.loss(self.gather(z, parts), self.y[torch.cat(parts).to(self.on)], **keys)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -351,17 +370,22 @@ class _Training:
         """The embeddings of all processes' parts of a batch."""
         return distributed.gather(z, [len(part) for part in parts])
 
-    def embed(self, model: RetrievalNet, index: Tensor, uniform: Tensor) -> Tensor:
-        """Embeddings (B, D) of the images `index` (B,), each augmented by its row of `uniform`."""
+    def embed(self, network: nn.Module, index: Tensor, varied: Tensor) -> Tensor:
+        """Embeddings (B, D) of the images `index` (B,), each in the view that `varied` gives it."""
 
         def forward(index: Tensor, uniform: Tensor) -> Tensor:
             images = augment(self.images[index.to(self.images.device)].to(self.on), uniform)
             with autocast(self.on, self.precision):
-                return model(images.contiguous(memory_format=torch.channels_last))
+                return network(images.contiguous(memory_format=torch.channels_last))
 
-        return in_parts(forward, model, self.config.micro_batch, index, uniform.to(self.on))
+        inputs = (varied,) if self.stored else (index, varied.to(self.on))
+        function = network if self.stored else forward
+        return in_parts(function, network, self.config.micro_batch, *inputs)
 
     def validate(self) -> dict[str, float]:
         index = self.split.validation
-        z, _ = embed(self.model, self.images, index, device=self.on, precision=self.precision)
+        if self.stored:
+            z, _ = self.stored.embed(self.model, index)
+        else:
+            z, _ = embed(self.model, self.images, index, device=self.on, precision=self.precision)
         return {**evaluate(z, self.archive.labels[index]).summary(), **collapse(z)}

@@ -127,8 +127,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_checkpoin
     config = small(archive, epochs=3)
     original = _Training.step
 
-    def poisoned(self, index, uniform):
-        loss, norm = original(self, index, uniform)
+    def poisoned(self, batch, varied):
+        loss, norm = original(self, batch, varied)
         return (loss * math.nan if len(self.history) == 1 else loss), norm
 
     monkeypatch.setattr(_Training, "step", poisoned)
@@ -175,6 +175,8 @@ OPTIONS = {
     "queue": {"loss": "macl", "queue": 40, "momentum": 0.9},
     "queue that joins": {"loss": "lmsc", "queue": 24},
     "prototypes": {"loss": "lreg"},
+    "stored features": {"frozen_views": 3, "views": 2},
+    "stored features, queue": {"loss": "macl", "frozen_views": 3, "queue": 40},
     "label-aware, gradient caching": {"sampler": "label_aware", "micro_batch": 5},
 }
 
@@ -262,7 +264,7 @@ def test_gradient_caching_repeats_dropout_and_counts_statistics_once(archive, tm
     assert all(any(torch.equal(h, again) for again in second) for h in first)
     assert len(second) == 3 and not torch.equal(first[0] == 0, first[1] == 0)
     for part in index.split(4):
-        alone(augment(session.images[part], numbers[part]))
+        alone(augment(session.images[session.rows[part]], numbers[part]))
     norm, expected = session.model.layers[2], alone.layers[2]
     assert norm.num_batches_tracked == 3 and norm.track_running_stats
     torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=1e-12, atol=0)
@@ -280,10 +282,11 @@ def test_two_views_are_a_batch_of_both(archive, tmp_path):
     index, numbers = torch.arange(10), draw(60, seed=0, epoch=0, views=2)
     model = copy.deepcopy(session.model)
     loss, _ = session.step(index, numbers)
-    images = session.images[index]
+    rows = session.rows[index]
+    images = session.images[rows]
     with torch.no_grad():
         z = torch.cat([model(augment(images, part)) for part in numbers[index].split(11, dim=1)])
-        expected = session.loss(z, torch.cat([session.y[index]] * 2))
+        expected = session.loss(z, torch.cat([session.y[rows]] * 2))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
@@ -306,7 +309,7 @@ def test_a_queue_is_used_when_full_and_before_the_batch_joins_it(archive, tmp_pa
     made = encoder.given  # keys of the second view, in order
     own = {"moco": made, "joins": [made[0][:0]] * 4}[form]
     queued = [made[0][:0]] * 3 + [torch.cat(made[:3])[-24:]]  # full after the third batch
-    labels = [session.y[index] for index in steps]
+    labels = [session.y[session.rows[index]] for index in steps]
     for i in range(4):
         expected = torch.cat([own[i], queued[i].to(own[i])])
         if not len(expected):

@@ -1,0 +1,82 @@
+"""Backbone features of augmented views, computed once, so that only the head trains."""
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maclcore import paths
+from maclcore.config import Config
+from maclcore.data import Archive, Split
+from maclcore.data.augment import augment, draw
+from maclcore.data.cache import cached, save
+from maclcore.model import RetrievalNet, autocast, resolve_precision
+from maclcore.retrieval import embed
+
+BATCH = 256
+
+
+class Features(NamedTuple):
+    """What the head is given in place of images, float32."""
+
+    clean: Tensor  #: (N, F) of the archive's images as they are
+    views: Tensor  #: (V, n, F) of V augmented views of the n training images
+
+    @torch.inference_mode()
+    def embed(self, model: RetrievalNet, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """As `retrieval.embed`."""
+        h = self.clean[torch.from_numpy(index).to(self.clean.device)]
+        return model.eval().project(h).cpu(), h.cpu()
+
+    def of_epoch(self, epoch: int, views: int) -> Tensor:
+        """(n, views * F): the stored views take turns."""
+        turns = [(epoch * views + view) % len(self.views) for view in range(views)]
+        return torch.cat([self.views[turn] for turn in turns], dim=1)
+
+
+def frozen_features(
+    model: RetrievalNet, archive: Archive, split: Split, config: Config, on: torch.device
+) -> Features:
+    """Of the archive's images and of `config.frozen_views` views of those in `split.train`.
+
+    View v is augmented as in epoch v of a training from `config.seed`. Computed once for a
+    backbone's weights, images, split and seed, by one process while others wait; kept in the cache.
+    """
+    precision = resolve_precision(config.precision, on, config.image_size)
+    digest = hashlib.sha256(split.train.tobytes())
+    for name, value in model.backbone.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    rule = [archive.fingerprint, config.image_size, config.frozen_views, config.seed, precision]
+    digest.update(json.dumps(rule).encode())
+    target = paths.cache_root() / f"features-{digest.hexdigest()[:16]}.npy"
+    write = partial(_write, model=model, archive=archive, split=split, config=config, on=on)
+    rows = torch.from_numpy(cached(target, write))
+    clean, views = rows.split([len(archive), len(rows) - len(archive)])
+    return Features(clean.to(on), views.view(config.frozen_views, len(split.train), -1).to(on))
+
+
+@torch.inference_mode()
+def _write(
+    temporary: Path,
+    model: RetrievalNet,
+    archive: Archive,
+    split: Split,
+    config: Config,
+    on: torch.device,
+) -> None:
+    precision = resolve_precision(config.precision, on, config.image_size)
+    _, clean = embed(model, archive.images, device=on, precision=precision)
+    parts, images = [clean], torch.from_numpy(archive.images)
+    for view in range(config.frozen_views):
+        uniform = draw(len(images), seed=config.seed, epoch=view)
+        for index in torch.from_numpy(split.train).split(BATCH):
+            pixels = augment(images[index].to(on), uniform[index].to(on))
+            with autocast(on, precision):
+                features = model.features(pixels.contiguous(memory_format=torch.channels_last))
+            parts.append(features.float().cpu())
+    save(temporary, torch.cat(parts).numpy())

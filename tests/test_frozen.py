@@ -1,0 +1,98 @@
+"""Training the head alone, on stored features."""
+
+import numpy as np
+import pytest
+import torch
+
+import maclcore.frozen as frozen
+from maclcore import paths
+from maclcore.config import Config
+from maclcore.data import load_archive
+from maclcore.data.augment import augment, draw
+from maclcore.model import RetrievalNet
+from maclcore.retrieval import embed
+from maclcore.store import collect
+from maclcore.train import load_model, train
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
+
+
+def small(archive, **changes):
+    values = {"epochs": 3, "batch_size": 16, "embedding_dim": 8, "backbone": "squeezenet1_1"}
+    return Config.from_profile("smoke", archive=str(archive), **values, frozen_views=2).but(
+        **changes
+    )
+
+
+def features_of(config):
+    archive = load_archive(config.archive, image_size=config.image_size)
+    torch.manual_seed(config.seed)
+    model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
+    split = archive.split(config.split_seed)
+    stored = frozen.frozen_features(model, archive, split, config, torch.device("cpu"))
+    return model.eval(), archive, split, stored
+
+
+def test_features_are_those_of_each_augmented_image(archive):
+    config = small(archive, seed=3)
+    model, data, split, stored = features_of(config)
+    with torch.no_grad():
+        for view in range(2):
+            uniform = draw(len(data), seed=3, epoch=view)
+            for row, i in list(enumerate(split.train))[::11]:
+                image = augment(torch.from_numpy(data.images[i : i + 1]), uniform[i : i + 1])
+                expected = model.features(image)[0]
+                torch.testing.assert_close(stored.views[view, row], expected, rtol=1e-4, atol=1e-5)
+    _, h = embed(model, data.images)
+    torch.testing.assert_close(stored.clean, h)
+    assert not torch.allclose(stored.views[0], stored.views[1])
+
+
+def test_epochs_take_the_views_by_turns(archive):
+    *_, stored = features_of(small(archive))
+    a, b = stored.views
+    assert torch.equal(stored.of_epoch(0, 1), a) and torch.equal(stored.of_epoch(3, 1), b)
+    assert torch.equal(stored.of_epoch(1, 2), torch.cat([a, b], dim=1))
+
+
+def test_features_are_computed_once_for_all_that_they_depend_on(archive, monkeypatch):
+    written = []
+    write = frozen._write
+    monkeypatch.setattr(frozen, "_write", lambda *a, **k: written.append(1) or write(*a, **k))
+    train(small(archive, loss="mulsupcon"), progress=False)
+    train(small(archive, loss="macl", lr=0.01, epochs=2), progress=False)
+    assert len(written) == 1
+    for change in ({"seed": 1}, {"split_seed": 1}, {"frozen_views": 3}, {"image_size": 33}):
+        train(small(archive, loss="mulsupcon", epochs=1, **change), progress=False)
+    assert len(written) == 5
+    assert len(list(paths.cache_root().glob("features-*.npy"))) == 5
+
+
+def test_the_head_trains_and_nothing_else(archive):
+    config = small(archive, loss="mulsupcon", lr=0.01, epochs=30)
+    before, data, split, _ = features_of(config)
+    run = train(config, progress=False)
+    after = load_model(run)
+    for name, value in before.backbone.state_dict().items():
+        assert torch.equal(value, after.backbone.state_dict()[name]), name
+    assert not torch.equal(before.head[0].weight, after.head[0].weight)
+    z, _ = embed(after, data.images, split.test)
+    np.testing.assert_allclose(z, run.embeddings, atol=1e-5)
+    assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
+    assert (run.folder / "weights.safetensors").stat().st_size < 4 * 1.1 * (513 * 512 + 513 * 8)
+
+
+def test_a_row_says_that_only_the_head_was_trained(archive):
+    train(small(archive, loss="frozen"), progress=False)
+    train(small(archive, loss="macl"), progress=False)
+    rows = collect()
+    assert (rows["frozen_views"] == 2).all()
+    assert rows["protocol"].str.endswith("only the head trained").all()
+
+
+def test_two_views_need_two_stored_ones():
+    with pytest.raises(ValueError, match="frozen_views of at least 2, got 1"):
+        Config(frozen_views=1, views=2)
