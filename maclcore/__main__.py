@@ -16,7 +16,7 @@ import tyro
 from maclcore.config import PROFILES, Config, nearest
 from maclcore.paths import ROOT, figures_root, results_root, runs_root
 
-Profile = Literal["smoke", "quick", "paper"]
+Profile = Literal["smoke", "quick", "frozen", "paper"]
 Positional = tyro.conf.Positional
 
 
@@ -186,8 +186,8 @@ def sweep(
     Example: python -m maclcore sweep main_tables --profile quick --archive dlrsd --seeds 0 1 2
 
     Args:
-        experiment: main_tables, alpha_beta, temperature or learning_rate.
-        profile: smoke, quick or paper.
+        experiment: main_tables, alpha_beta, temperature, learning_rate, pretraining or alpha_sign.
+        profile: smoke, quick, frozen or paper.
         archive: as for `train`.
         seeds: each with its own split.
         weights: overrides the profile's initial weights.
@@ -223,7 +223,7 @@ def notebooks(
     Example: python -m maclcore notebooks --profile quick --archive dlrsd
 
     Args:
-        profile: smoke, quick or paper.
+        profile: smoke, quick, frozen or paper.
         archive: as for `train`.
         weights: initial weights; default: the profile's.
         only: numbers of the notebooks to run, such as 05 06.

@@ -2,7 +2,8 @@
 
 An experiment is a function (profile, archive, seeds, **overrides) -> list[Config]; its docstring
 is the note: source, what it answers, cost. `EXPERIMENTS` names them. Costs are per run on two
-cores with matrix units: some 6 s (smoke), 100 s (quick, the 1,475 training images of DLRSD).
+cores with matrix units: some 6 s (smoke), 100 s (quick, the 1,475 training images of DLRSD), 10 s
+(frozen, once its features are stored).
 """
 
 from collections.abc import Callable, Iterable
@@ -38,10 +39,11 @@ AXES: dict[str, dict[str, tuple[float, ...]]] = {
         "lr": (0.1, 0.01, 0.001),
     },
 }
+AXES["frozen"] = AXES["paper"]
 #: α of `alpha_sign`, around the reading with τ = 0.3
 SIGNS = (-1.0, -0.5, 0.0, 0.5, 1.5)
 #: ablations compare settings of one loss, some thirty runs: shorter than the tables below `paper`
-SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "paper": {}}
+SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "frozen": {}, "paper": {}}
 
 #: rows of a results table, in the paper's order between the reference rows
 METHODS = ("chance", "frozen", *LOSSES, "oracle")
@@ -85,15 +87,15 @@ def alpha_beta(
 def temperature(
     profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
 ) -> list[Config]:
-    """Figure 10: MACL and MulSupCon over τ.
+    """Figure 10: every loss over τ; at `smoke` and `quick` MulSupCon and MACL alone.
 
     τ multiplies MACL's T, so τ = 1 is the loss as printed, and τ = 0.3 the reading under which
-    the figure's MACL curve need not be flat.
+    the figure's MACL curve need not be flat. The paper stops at 0.3, its best value.
     """
     return [
         _ablation(profile, archive, seed, loss, overrides, loss_params={"temperature": tau})
         for seed in seeds
-        for loss in ("mulsupcon", "macl")
+        for loss in (("mulsupcon", "macl") if SHORT[profile] else LOSSES)
         for tau in AXES[profile]["temperature"]
     ]
 
@@ -108,6 +110,23 @@ def learning_rate(
         for loss in ("macl", "wg_macl")
         for lr in AXES[profile]["lr"]
     ]
+
+
+def pretraining(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Table 7: MACL and Wg-MACL from pretrained weights (the profile's, or `weights`) and from
+    random ones; beside them MulSupCon, without which a gap says nothing of MACL. 6 runs a seed."""
+    pretrained = overrides.pop("weights", Config.weights)
+    return [
+        Config.from_profile(
+            profile, archive=archive, loss=loss, seed=seed, split_seed=seed, weights=weights,
+            **overrides,
+        )
+        for seed in seeds
+        for loss in ("mulsupcon", "macl", "wg_macl")
+        for weights in (pretrained, "none")
+    ]  # fmt: skip
 
 
 def alpha_sign(
@@ -138,6 +157,7 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "alpha_beta": alpha_beta,
     "temperature": temperature,
     "learning_rate": learning_rate,
+    "pretraining": pretraining,
     "alpha_sign": alpha_sign,
 }
 #: what notebook 04 trains for notebooks 06 and 07, at their lengths
