@@ -6,17 +6,24 @@ import pytest
 from maclcore import experiments
 from maclcore.losses import LOSSES
 
-SIZES = {"main_tables": 16, "alpha_beta": 18, "temperature": 6, "learning_rate": 6}
+SIZES = {
+    "main_tables": 16,
+    "alpha_beta": 18,
+    "temperature": 6,
+    "learning_rate": 6,
+    "pretraining": 6,
+}
 
 
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
 def test_an_experiment_is_a_list_of_different_runs(name):
-    configs = experiments.EXPERIMENTS[name]("quick", "dlrsd", (0, 1), weights="none")
+    configs = experiments.EXPERIMENTS[name]("quick", "dlrsd", (0, 1), weights="imagenet")
     assert len({config.run_id for config in configs}) == len(configs)
     assert len(configs) == 2 * SIZES.get(name, 12)
     assert {config.seed for config in configs} == {0, 1}
     for config in configs:
-        assert (config.profile, config.archive, config.weights) == ("quick", "dlrsd", "none")
+        assert (config.profile, config.archive) == ("quick", "dlrsd")
+        assert config.weights == "imagenet" or (name == "pretraining" and config.weights == "none")
         assert config.split_seed == config.seed, "each seed has its own split"
         defaults = LOSSES[config.loss].defaults if config.loss in LOSSES else {}
         for key, value in config.loss_params.items():
@@ -27,6 +34,16 @@ def test_ablations_are_shorter_than_tables_and_the_sign_of_alpha_is_not():
     for name, make in experiments.EXPERIMENTS.items():
         epochs = {config.epochs for config in make("quick", "dlrsd")}
         assert epochs == ({3} if name in experiments.ABLATIONS else {25})
+
+
+def test_head_only_runs_afford_every_axis_and_never_pass_for_others():
+    assert len(experiments.alpha_beta("frozen", "dlrsd")) == 2 * 9 * 6
+    losses = {config.loss for config in experiments.temperature("frozen", "dlrsd")}
+    assert losses == set(LOSSES)
+    for make in experiments.EXPERIMENTS.values():
+        for config in make("frozen", "dlrsd"):
+            assert config.frozen_views and config.epochs == 100
+            assert config.run_id.startswith("frozen-")
 
 
 def test_the_sign_of_alpha_shares_its_ends_with_the_main_tables():
