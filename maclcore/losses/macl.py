@@ -43,8 +43,8 @@ def macl(
         raise ValueError(f"y has {pairs.y.shape[1]} labels, stats has {stats.sets.shape[1]}")
     W = pairs.mean_over_carriers()
     if reweight:
-        W = W / (torch.log(1 + shared_frequency(pairs, stats, f)) + EPSILON)
-    T = torch.exp(-alpha * pairs.jaccard) + beta / torch.log(1 + anchor_frequency(pairs, stats, h))
+        W = W / (torch.log1p(shared_frequency(pairs, stats, f)) + EPSILON)
+    T = torch.exp(-alpha * pairs.jaccard) + beta / torch.log1p(anchor_frequency(pairs, stats, h))
     choose("scope", scope, ("all", "positives", "negatives"))
     if scope != "all":
         T = torch.where((pairs.shared >= 1) == (scope == "positives"), T, 1.0)

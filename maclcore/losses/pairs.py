@@ -144,21 +144,24 @@ def arrange(layout: str, images, keys, prototypes) -> tuple[Tensor, Tensor]:
 def contrast(s: Tensor, terms: Terms, own: Tensor | None) -> Tensor:
     """L_i = - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} m_a exp(s_ia / T_ia) ], (A, C) -> (A,).
 
-    The formula as it reads, differentiable any number of times. The log-sum-exp subtracts the
-    largest s / T of the row. With `attract_only`, p = softmax(s / T) held fixed,
+    The formula as it reads, differentiable any number of times: - Σ_p W_ip log p_ip with
+    p = softmax(s / T + log m), but for the log m of positives. With `attract_only`, p held fixed,
     - Σ_{p: W > 0} max(p_ip - W_ip, 0) s_ip / T_ip is added: its gradient cancels the repulsion
     of positives.
     """
     x, W, bias = s / terms.T, terms.W, log(terms.multiplicity)
+    if bias is not None:
+        x = x + bias
     if own is not None:
         W = W.scatter(1, own[:, None], 0)
         # the lowest number and not -inf: an anchor alone in its batch gives 0, not 0 times inf
-        itself = torch.zeros_like(W).scatter_(1, own[:, None], torch.finfo(W.dtype).min)
-        bias = itself if bias is None else itself + bias
-    log_sum = (x if bias is None else x + bias).logsumexp(dim=1)
-    loss = W.sum(dim=1) * log_sum - torch.linalg.vecdot(W, x)
+        x = x.scatter(1, own[:, None], torch.finfo(x.dtype).min)
+    log_p = x.log_softmax(dim=1)
+    loss = -torch.linalg.vecdot(W, log_p)
+    if bias is not None:
+        loss = loss + W @ bias
     if terms.attract_only:
-        p = (x - log_sum[:, None]).exp().detach()
+        p = log_p.exp().detach()
         loss = loss - torch.linalg.vecdot(torch.where(W > 0, (p - W).clamp(min=0), 0), x)
     return loss
 
