@@ -15,7 +15,7 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.losses import LOSSES, method_label
 from maclcore.metrics import METRICS
-from maclcore.store import Run, collect
+from maclcore.store import collect
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
 #: ours reach below zero, because the sign of α is a finding in itself.
@@ -45,6 +45,8 @@ SIGNS = (-1.0, -0.5, 0.0, 0.5, 1.5)
 #: ablations compare settings of one loss, some thirty runs: shorter than the tables below `paper`
 SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "frozen": {}, "paper": {}}
 
+#: what the rows of one table have in common
+TABLE = ["archive", "profile", "weights"]
 #: rows of a results table, in the paper's order between the reference rows
 METHODS = ("chance", "frozen", *LOSSES, "oracle")
 
@@ -177,54 +179,48 @@ def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     return cells.loc[order].rename(index=labels).rename_axis("method")
 
 
+def stored_experiment(name: str) -> pd.DataFrame:
+    """The rows of `collect()` that belong to an experiment on real archives under an unchanged
+    profile, smoke runs left out. Empty if there are none."""
+    rows = collect()
+    rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    wanted: set[str] = set()
+    for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
+        seeds = map(int, part["seed"].unique())
+        configs = EXPERIMENTS[name](profile, archive, seeds, weights=weights)
+        wanted |= {config.run_id for config in configs}
+    return rows[rows.index.isin(wanted)]
+
+
 def stored_main_tables() -> pd.DataFrame:
-    """The rows of `collect()` that make up main tables of real archives under an unchanged
-    profile, smoke runs and seeds that lack a method left out. Empty if there are none."""
-    rows, keep = collect(), []
-    for run_id in rows.index:
-        run = Run.find(run_id).config
-        plain = Config.from_profile(
-            run.profile, archive=run.archive, loss=run.loss, seed=run.seed, split_seed=run.seed,
-            weights=run.weights,
-        )  # fmt: skip
-        keep.append(run == plain and run.archive != "synthetic" and run.profile != "smoke")
-    rows = rows[keep]
-    if rows.empty:
-        return rows
-    table = ["archive", "profile", "weights"]
-    methods = rows.groupby([*table, "seed"])["loss"].transform("nunique")
-    most = methods.groupby([rows[name] for name in table]).transform("max")
+    """`stored_experiment("main_tables")` without the seeds that lack a method of their table."""
+    rows = stored_experiment("main_tables")
+    methods = rows.groupby([*TABLE, "seed"])["loss"].transform("nunique")
+    most = methods.groupby([rows[name] for name in TABLE]).transform("max")
     return rows[methods == most]
 
 
 def stored_alpha_sign(seeds: Iterable[int] | None = None) -> pd.DataFrame:
-    """The rows of `collect()` that make up `alpha_sign` on real archives, `loss` naming the
-    variant; variants that lack one of `seeds` (default: all that others have) left out. Empty if
-    there are none."""
-    rows = collect()
-    rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    """`stored_experiment("alpha_sign")`, `loss` naming the variant, without variants that lack one
+    of `seeds` (default: all that others have)."""
+    rows = stored_experiment("alpha_sign")
     if seeds is not None:
         rows = rows[rows["seed"].isin(list(seeds))]
-    parts = []
-    for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
-        found = map(int, sorted(part["seed"].unique()))
-        configs = alpha_sign(profile, archive, found, weights=weights)
-        names = {config.run_id: _variant(config) for config in configs}
-        names = pd.Series({run_id: v for run_id, v in names.items() if run_id in part.index})
-        found = part.loc[names.index].assign(loss=names)
-        number = found.groupby("loss")["seed"].transform("nunique")
-        if found["loss"].nunique() > 2:  # more than what the main tables have anyway
-            parts.append(found[number == number.max()])
-    return pd.concat(parts) if parts else rows[:0]
+    if rows.empty:
+        return rows
+    rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
+    table = rows.groupby(TABLE)["loss"]
+    rows = rows[table.transform("nunique") > 2]  # more than what the main tables have anyway
+    number = rows.groupby([*TABLE, "loss"])["seed"].transform("nunique")
+    return rows[number == number.groupby([rows[name] for name in TABLE]).transform("max")]
 
 
-def _variant(config: Config) -> str:
+def _variant(row: pd.Series) -> str:
     """Such as "MACL, α = −0.5, w = 1"."""
-    params = LOSSES[config.loss].defaults | config.loss_params
-    if not config.loss_params:
-        return method_label(config.loss) + (", as printed" if config.loss == "macl" else "")
-    sign = f"{params['alpha']:g}".replace("-", "−")
-    return f"MACL, α = {sign}" + ("" if params["reweight"] else ", w = 1")
+    if row["loss_params"] == "{}":
+        return method_label(row["loss"]) + (", as printed" if row["loss"] == "macl" else "")
+    sign = f"{row['param: alpha']:g}".replace("-", "−")
+    return f"MACL, α = {sign}" + ("" if row["param: reweight"] else ", w = 1")
 
 
 def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """The named lists of configurations, and what is picked from the store for them."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -52,23 +54,48 @@ def test_the_sign_of_alpha_shares_its_ends_with_the_main_tables():
     assert [config.run_id in tables for config in configs] == [True, True] + 10 * [False]
 
 
+def collected(configs):
+    """What `collect()` says of the configurations of finished runs."""
+    rows = {}
+    for config in configs:
+        loss = LOSSES.get(config.loss)
+        params = {**loss.defaults, **config.loss_params} if loss else {}
+        text = {"loss_params": json.dumps(dict(config.loss_params))}
+        params = {f"param: {name}": value for name, value in params.items()}
+        rows[config.run_id] = {**config.to_dict(), **text, **params}
+    return pd.DataFrame(list(rows.values()), index=list(rows))
+
+
+def test_main_tables_leave_out_seeds_that_lack_a_method_and_runs_of_other_settings(monkeypatch):
+    configs = experiments.main_tables("quick", "dlrsd", (0, 1), weights="none")[:-1]
+    configs += [config.but(lr=0.5) for config in configs]
+    configs += experiments.main_tables("frozen", "dlrsd", (3,), weights="none")[:5]
+    configs += experiments.main_tables("smoke", "dlrsd") + experiments.main_tables(
+        "quick", "synthetic"
+    )
+    monkeypatch.setattr(experiments, "collect", lambda: collected(configs))
+    found = experiments.stored_main_tables()
+    sizes = found.groupby(["archive", "profile", "seed"]).size().to_dict()
+    assert sizes == {("dlrsd", "quick", 0): 16, ("dlrsd", "frozen", 3): 5}
+    assert (found["lr"] == 1e-3).all()
+
+
 def test_stored_variants_are_those_with_all_seeds(monkeypatch):
     """Two seeds of all variants but one, of another archive only the main tables' runs."""
     configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
     configs = [c for c in configs if not (c.seed == 1 and c.loss_params.get("alpha") == 0.5)]
     configs += experiments.main_tables("quick", "ml_aid", (0,), weights="none")
     configs += experiments.alpha_sign("smoke", "synthetic")
-    columns = ["archive", "profile", "weights", "seed", "loss"]
-    rows = {c.run_id: {name: getattr(c, name) for name in columns} for c in configs}
-    monkeypatch.setattr(experiments, "collect", lambda: pd.DataFrame(rows).T)
+    store = collected(configs)
+    monkeypatch.setattr(experiments, "collect", lambda: store)
     found = experiments.stored_alpha_sign()
     assert set(found["archive"]) == {"dlrsd"} and len(found) == 2 * 10
     assert "MACL, α = −0.5, w = 1" in set(found["loss"])
     assert not found["loss"].str.contains("α = 0.5").any()
     one = experiments.stored_alpha_sign(seeds=(0,))
     assert len(one) == 12 and set(one["seed"]) == {0}, "of the first seed, nothing lacks"
-    monkeypatch.setattr(experiments, "collect", lambda: pd.DataFrame(rows).T.iloc[:0])
-    assert experiments.stored_alpha_sign().empty
+    monkeypatch.setattr(experiments, "collect", lambda: store.iloc[:0])
+    assert experiments.stored_alpha_sign().empty and experiments.stored_main_tables().empty
 
 
 def test_results_table_has_a_deviation_where_there_are_seeds():
