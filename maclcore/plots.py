@@ -17,6 +17,7 @@ from IPython.display import Image as Picture
 from IPython.display import display
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import t as student
 
 from maclcore import paths
 from maclcore.losses import COLOURS, LOSSES
@@ -438,15 +439,20 @@ def ablation(
     references: pd.DataFrame | None = None,
     log: bool = False,
 ) -> Figure:
-    """Metrics in percent over the column `x`; one line a value of `by`, mean over the rest."""
+    """Metrics in percent over the column `x`; one line a value of `by`, mean over the rest; the
+    band is the 95 % t-interval over seeds, where there are several."""
     fig, axes = plt.subplots(1, len(metrics), figsize=(3.3 * len(metrics), 3.1), squeeze=False)
-    palette = sns.color_palette("colorblind")
+    palette = sns.color_palette("viridis", runs[by].nunique())
     for ax, metric in zip(axes.flat, metrics, strict=True):
         for i, (value, part) in enumerate(runs.groupby(by, sort=False)):
-            mean = 100 * part.groupby(x)[metric].mean()
+            of_seed = 100 * part.pivot_table(index=x, columns="seed", values=metric)
+            mean, n = of_seed.mean(axis=1), of_seed.shape[1]
             shade = colour(value) if value in LOSSES else palette[i]
             name = label(value) if value in LOSSES else f"{SYMBOLS.get(by, by)} = {value:g}"
             ax.plot(mean.index, mean, "o-", color=shade, label=name, ms=4)
+            if n > 1:
+                half = of_seed.sem(axis=1) * student.isf(0.025, n - 1)
+                ax.fill_between(mean.index, mean - half, mean + half, color=shade, alpha=0.15, lw=0)
         for reference, line in REFERENCE_STYLE.items():
             if references is not None and reference in set(references["loss"]):
                 value = references.loc[references["loss"] == reference, metric].mean()

@@ -208,3 +208,20 @@ def test_a_figure_is_shown_small_and_once(tmp_path, monkeypatch):
     with Image.open(tmp_path / "sizes.png") as saved, Image.open(BytesIO(shown[0].data)) as small:
         assert abs(saved.width / 150 - small.width / 85) < 0.1
     assert len(shown) == 1 and not plt.fignum_exists(fig.number)  # else it is drawn once more
+
+
+def test_an_ablation_has_bands_where_there_are_seeds():
+    values = {1.0: [0.1, 0.2, 0.6], 2.0: [0.3, 0.3, 0.3]}
+    rows = [
+        {"param: alpha": alpha, "loss": "macl", "seed": seed, "mAP@0.8": value}
+        for alpha, each in values.items()
+        for seed, value in enumerate(each)
+    ]
+    fig = plots.ablation(pd.DataFrame(rows), "param: alpha", ["mAP@0.8"])
+    (band,) = fig.axes[0].collections
+    corners = band.get_paths()[0].vertices
+    low, high = (corners[corners[:, 0] == 1.0, 1].min(), corners[corners[:, 0] == 1.0, 1].max())
+    half = 4.302653 * np.std([10, 20, 60], ddof=1) / np.sqrt(3)  # the quantile of Student's t, 2 df
+    np.testing.assert_allclose([low, high], [30 - half, 30 + half], rtol=1e-6)
+    one = plots.ablation(pd.DataFrame(rows[::3]), "param: alpha", ["mAP@0.8"])
+    assert not one.axes[0].collections
