@@ -158,7 +158,7 @@ class Lead:
 
 def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], metric: str) -> Lead:
     """`name` against `rivals` under one protocol: that with most seeds (up to `SEEDS`) of all of
-    them, then most rivals, then most epochs."""
+    them, then most rivals; fine-tuning before runs of the head alone; then most epochs."""
     rows = runs[(runs["archive"] == archive) & runs["method"].isin([name, *rivals])]
     best, chosen = (), None
     for protocol, part in rows.groupby(PROTOCOL):
@@ -168,7 +168,7 @@ def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], met
         gaps = 100 * wide.drop(columns=name).rsub(wide[name], axis=0)
         gaps = gaps.dropna(how="all").dropna(axis=1, how="all")
         complete = len(gaps.dropna()) if gaps.shape[1] == len(rivals) else 0
-        merit = (min(complete, SEEDS), gaps.shape[1], protocol[2])
+        merit = (min(complete, SEEDS), gaps.shape[1], protocol[0] != "frozen", protocol[2])
         if gaps.size and merit > best:
             best, chosen = merit, (protocol, part, gaps)
     if chosen is None:
@@ -176,6 +176,7 @@ def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], met
     (profile, size, epochs, weights), part, gaps = chosen
     title = part["archive: title"].iloc[0]
     words = f"{title} at {size} px, {epochs} epochs, weights {weights_label(weights)}"
+    words += ", only the head trained" * (profile == "frozen")
     used = part[part["seed"].isin(gaps.index)]
     return Lead(name, metric, rivals, gaps, f"{words} ({profile})", tuple(used.index))
 

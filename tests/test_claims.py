@@ -106,6 +106,11 @@ def test_runs_are_compared_within_one_protocol():
     longer = runs_of({"macl": [0.5, 0.5, 0.5], "lbase": [0.6, 0.6, 0.61]}, epochs=50)
     one = lead(pd.concat([runs, longer]), "dlrsd", "macl", ["lbase"], "mAP@0.4")
     assert one.status == "behind" and "50 epochs" in one.protocol
+    head = runs_of({"macl": [0.9] * 3, "lbase": [0.6] * 3}, epochs=100, profile="frozen")
+    one = lead(pd.concat([longer, head]), "dlrsd", "macl", ["lbase"], "mAP@0.4")
+    assert one.status == "behind", "of the head alone only where there is nothing else"
+    one = lead(pd.concat([few, head]), "dlrsd", "macl", ["lbase"], "mAP@0.4")
+    assert one.status == "ahead" and "only the head trained" in one.protocol
 
 
 def lead_with(status):
