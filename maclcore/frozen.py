@@ -15,6 +15,7 @@ from maclcore.config import Config
 from maclcore.data import Archive, Split
 from maclcore.data.augment import augment, draw
 from maclcore.data.cache import cached, save
+from maclcore.data.stream import Images
 from maclcore.model import RetrievalNet, autocast, resolve_precision
 from maclcore.retrieval import embed
 
@@ -22,21 +23,21 @@ BATCH = 256
 
 
 class Features(NamedTuple):
-    """What the head is given in place of images, float32."""
+    """What the head is given in place of images: float32, memory-mapped."""
 
-    clean: Tensor  #: (N, F) of the archive's images as they are
-    views: Tensor  #: (V, n, F) of V augmented views of the n training images
+    clean: np.ndarray  #: (N, F) of the archive's images as they are
+    views: np.ndarray  #: (V, n, F) of V augmented views of the n training images
 
     @torch.inference_mode()
     def embed(self, model: RetrievalNet, index: np.ndarray) -> tuple[Tensor, Tensor]:
         """As `retrieval.embed`."""
-        h = self.clean[torch.from_numpy(index).to(self.clean.device)]
-        return model.eval().project(h).cpu(), h.cpu()
+        h = torch.from_numpy(self.clean[index])
+        return model.eval().project(h.to(model.mean.device)).cpu(), h
 
     def of_epoch(self, epoch: int, views: int) -> Tensor:
         """(n, views * F): the stored views take turns."""
         turns = [(epoch * views + view) % len(self.views) for view in range(views)]
-        return torch.cat([self.views[turn] for turn in turns], dim=1)
+        return torch.from_numpy(np.concatenate([self.views[turn] for turn in turns], axis=1))
 
 
 def frozen_features(
@@ -55,9 +56,8 @@ def frozen_features(
     digest.update(json.dumps(rule).encode())
     target = paths.cache_root() / f"features-{digest.hexdigest()[:16]}.npy"
     write = partial(_write, model=model, archive=archive, split=split, config=config, on=on)
-    rows = torch.from_numpy(cached(target, write))
-    clean, views = rows.split([len(archive), len(rows) - len(archive)])
-    return Features(clean.to(on), views.view(config.frozen_views, len(split.train), -1).to(on))
+    clean, views = np.split(cached(target, write), [len(archive)])
+    return Features(clean, views.reshape(config.frozen_views, len(split.train), -1))
 
 
 @torch.inference_mode()
@@ -70,12 +70,13 @@ def _write(
     on: torch.device,
 ) -> None:
     precision = resolve_precision(config.precision, on, config.image_size)
-    _, clean = embed(model, archive.images, device=on, precision=precision)
-    parts, images = [clean], torch.from_numpy(archive.images)
+    images = Images(archive.images, on)
+    _, clean = embed(model, images, device=on, precision=precision)
+    parts = [clean]
     for view in range(config.frozen_views):
         uniform = draw(len(images), seed=config.seed, epoch=view)
-        for index in torch.from_numpy(split.train).split(BATCH):
-            pixels = augment(images[index].to(on), uniform[index].to(on))
+        for index in images.ahead(torch.from_numpy(split.train).split(BATCH)):
+            pixels = augment(images[index], uniform[index].to(on))
             with autocast(on, precision):
                 features = model.features(pixels.contiguous(memory_format=torch.channels_last))
             parts.append(features.float().cpu())

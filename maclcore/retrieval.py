@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maclcore.data.stream import Images
 from maclcore.model import RetrievalNet, autocast
 
 #: Coordinates of unit rows are whole multiples of this, a tenth of what float32 cosines resolve.
@@ -27,7 +28,7 @@ _LAST = torch.iinfo(torch.int64).max  # a key behind all others
 @torch.inference_mode()
 def embed(
     model: RetrievalNet,
-    images: np.ndarray | Tensor,
+    images: np.ndarray | Tensor | Images,
     index: np.ndarray | Tensor | None = None,
     *,
     batch_size: int = 256,
@@ -36,16 +37,17 @@ def embed(
 ) -> tuple[Tensor, Tensor]:
     """Unit embeddings z (N, D) and pooled backbone features h (N, F), float32 on the CPU.
 
-    images: (…, 3, H, W) uint8; `index` selects the N of them to embed (None: all). The model is
-    put into evaluation mode, so that the result of an image does not depend on its batch.
+    images: (…, 3, H, W) uint8, streamed if they are memory-mapped; `index` selects the N of them to
+    embed (None: all). The model is put into evaluation mode, so that the result of an image does
+    not depend on its batch.
     """
     device = torch.device(device)
-    images = torch.as_tensor(images)
+    images = images if isinstance(images, Images) else Images(images, device)
     rows = torch.arange(len(images)) if index is None else torch.as_tensor(index)
     model.eval()
     z, h = [], []
-    for batch in rows.split(batch_size):
-        pixels = images[batch.to(images.device)].to(device).float() / 255
+    for batch in images.ahead(rows.split(batch_size)):
+        pixels = images[batch].float() / 255
         with autocast(device, precision):
             features = model.features(pixels.contiguous(memory_format=torch.channels_last))
             z.append(model.project(features).cpu())

@@ -25,6 +25,7 @@ from maclcore.config import Config
 from maclcore.data import Archive, Split, load_archive
 from maclcore.data.augment import augment, draw
 from maclcore.data.sampler import SAMPLERS
+from maclcore.data.stream import Images
 from maclcore.frozen import Features, frozen_features
 from maclcore.gradcache import in_parts
 from maclcore.labels import LabelStatistics
@@ -217,10 +218,9 @@ class _Training:
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.precision = resolve_precision(config.precision, self.on, config.image_size)
-        self.images = torch.from_numpy(self.archive.images)
         if self.on.type == "cuda":
             torch.backends.cudnn.deterministic = True  # the same bits in every run
-            self.images = self.images.to(self.on)
+        self.images = Images(self.archive.images, self.on, keep=not self.stored)
         self.y = torch.from_numpy(labels).to(self.on)
         self.modules: dict[str, nn.Module] = {"model": self.network, "loss": self.loss}
         self.queue, self.form = None, LOSSES[config.loss].queue
@@ -277,14 +277,16 @@ class _Training:
             group["lr"] = lr
         views = 2 if self.queue else config.views
         if self.stored:
-            varied = self.stored.of_epoch(epoch, views)
+            varied = self.stored.of_epoch(epoch, views).to(self.on)
         else:
             varied = draw(len(self.images), seed=config.seed, epoch=epoch, views=views)[self.rows]
         batches = self.batches(epoch)
         self.network.train()
         start = time.perf_counter()
         losses, norms = [], []
-        for batch in batches:
+        own = [self.rows[batch].tensor_split(self.processes)[self.rank] for batch in batches]
+        coming = own if self.stored else self.images.ahead(own)
+        for batch, _ in zip(batches, coming, strict=True):
             loss, norm = self.step(batch, varied)
             losses.append(loss)
             norms.append(norm)
@@ -374,7 +376,7 @@ class _Training:
         """Embeddings (B, D) of the images `index` (B,), each in the view that `varied` gives it."""
 
         def forward(index: Tensor, uniform: Tensor) -> Tensor:
-            images = augment(self.images[index.to(self.images.device)].to(self.on), uniform)
+            images = augment(self.images[index], uniform)
             with autocast(self.on, self.precision):
                 return network(images.contiguous(memory_format=torch.channels_last))
 

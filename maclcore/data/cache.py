@@ -1,10 +1,12 @@
 """Decode once: memory-mapped arrays on disk, keyed by the content of the files they come from.
 
+Files are decoded and resized here, by threads, before the first epoch, and not again in every epoch
+by the workers of a loader (ours: once; usual: every epoch; why: the result is the same). Memory
+is that of CHUNK images, whatever the archive's size.
 A cache file appears under its final name only when it is complete, is built by one process at a
 time, and is never changed; other content gets another name. Deleting any of them is safe.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -105,13 +107,9 @@ def save(target: Path, array: np.ndarray) -> None:
 
 def _mapped(target: Path) -> np.ndarray | None:
     try:
-        return np.load(target, mmap_mode="c")  # torch wants writable arrays; the file stays as is
+        return np.load(target, mmap_mode="r")  # to be read only: `Images` reads past the map
     except (FileNotFoundError, EOFError, ValueError):  # absent, or damaged: build it again
         return None
-    except OSError as error:
-        if error.errno != errno.ENOMEM:
-            raise
-        return np.load(target, mmap_mode="r")  # Linux maps "c" only up to the size of memory
 
 
 def _write_rows(temporary: Path, function: Callable, files: Sequence[Path], what: str) -> None:
