@@ -1,9 +1,15 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.colors import rgb_to_hsv
+from scipy.stats import ks_2samp
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from maclcore.data import augment as aug
+from maclcore.data import synthetic
 from maclcore.data.sampler import shuffled
 
 
@@ -104,3 +110,164 @@ def test_draws_and_order_are_functions_of_seed_and_epoch_alone():
 def test_batches_are_full_and_visit_an_image_at_most_once(n, size, shape):
     batches = shuffled(n, size, seed=0, epoch=0)
     assert batches.shape == shape and len(set(batches.flatten().tolist())) == batches.numel()
+
+
+# --- Against torchvision's transforms, which draw for one image at a time ------------------------
+
+CROP = v2.RandomResizedCrop(64, aug.CROP_AREA, aug.CROP_RATIO)
+TURN = v2.RandomRotation(aug.ROTATION)
+JITTER = v2.ColorJitter(aug.BRIGHTNESS, aug.CONTRAST, aug.SATURATION, aug.HUE)
+DRAWS = 4000
+
+
+def theirs(transform, *names: str, side: int = 4096) -> torch.Tensor:
+    """(DRAWS, names) parameters that torchvision draws for a square image."""
+    torch.manual_seed(0)
+    image = torch.empty(3, side, side, device="meta")
+    drawn = [transform.make_params([image]) for _ in range(DRAWS)]
+    return torch.tensor([[float(parameters[name]) for name in names] for parameters in drawn])
+
+
+def windows() -> dict[str, torch.Tensor]:
+    """What `geometry`'s matrices do to a square image, read off them."""
+    m = aug.geometry(aug.draw(DRAWS, seed=0, epoch=0)[:, :7], 64, 64)
+    sx, sy = m[:, 0, :2].norm(dim=1), m[:, 1, :2].norm(dim=1)
+    flip_x, flip_y = m[:, 0, 0].sign(), m[:, 1, 1].sign()
+    angle = torch.atan2(m[:, 1, 0] * flip_x / sy, m[:, 0, 0] * flip_x / sx).rad2deg()
+    return {"sx": sx, "sy": sy, "x": m[:, 0, 2] / (1 - sx), "y": m[:, 1, 2] / (1 - sy),
+            "flip_x": flip_x, "flip_y": flip_y, "angle": angle}  # fmt: skip
+
+
+def same(ours: torch.Tensor, their: torch.Tensor) -> bool:
+    """Two samples that Kolmogorov and Smirnov do not tell apart at the 1 % level."""
+    return ks_2samp(ours.numpy(), their.numpy()).pvalue > 0.01
+
+
+def test_windows_are_distributed_as_torchvisions_where_it_need_not_draw_again():
+    w = windows()
+    inside = (w["sx"] < 1 - 1e-6) & (w["sy"] < 1 - 1e-6)
+    left, top, width, height = theirs(CROP, "left", "top", "width", "height").T / 4096
+    room = (width < 0.999) & (height < 0.999)  # for more than one position
+    sx, sy = w["sx"][inside], w["sy"][inside]
+    assert same(sx * sy, width * height) and same(sx / sy, width / height)
+    assert same(sx, width) and same(sy, height)
+    assert same(w["x"][inside], (2 * left / (1 - width) - 1)[room])
+    assert same(w["y"][inside], (2 * top / (1 - height) - 1)[room])
+    # a window wider or higher than the image is cut to it, where torchvision draws another
+    assert 1 - inside.float().mean().item() == pytest.approx(0.26, abs=0.02)
+    assert not same(w["sx"] * w["sy"], width * height)
+    means = (w["sx"] * w["sy"]).mean().item(), (width * height).mean().item()
+    assert means == pytest.approx((0.738, 0.694), abs=0.01)
+
+
+def test_flips_and_angles_are_distributed_as_torchvisions():
+    w = windows()
+    assert same(w["angle"], theirs(TURN, "angle")[:, 0])
+    for name in ("flip_x", "flip_y"):
+        assert (w[name] > 0).float().mean() == pytest.approx(0.5, abs=0.03)
+    assert abs(torch.corrcoef(torch.stack([w["flip_x"], w["flip_y"], w["angle"]]))[0, 1]) < 0.05
+
+
+def test_colour_factors_are_distributed_as_torchvisions():
+    names = "brightness_factor", "contrast_factor", "saturation_factor", "hue_factor"
+    their = dict(zip(names, theirs(JITTER, *names).T, strict=True))
+    grey = torch.full((DRAWS, 3, 1, 1), 0.5)
+    drawn = aug.draw(DRAWS, seed=0, epoch=0)[:, 7:]
+    matrix, shift = {}, {}
+    for i, name in enumerate(names):  # one at a time, the others neutral
+        u = torch.full_like(drawn, 0.5)
+        u[:, i] = drawn[:, i]
+        matrix[name], shift[name] = aug.colour(u, grey)
+    trace = {name: m.diagonal(dim1=1, dim2=2).sum(1) for name, m in matrix.items()}
+    hue = matrix["hue_factor"]
+    ours = {
+        "brightness_factor": trace["brightness_factor"] / 3,
+        "contrast_factor": 1 - shift["contrast_factor"].flatten() / 0.5,
+        "saturation_factor": (trace["saturation_factor"] - 1) / 2,
+        "hue_factor": torch.atan2(
+            (hue[:, 1, 0] - hue[:, 0, 1]) * math.sqrt(3), trace["hue_factor"] - 1
+        ) / (2 * math.pi),
+    }  # fmt: skip
+    assert all(same(ours[name], their[name]) for name in names)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Sixteen drawn scenes of 64 px, their colours within what no jitter clips."""
+    return (40 + synthetic.generate(16, 64, 0)[0] * 0.55).astype(np.uint8)
+
+
+def scaled(value: float, low: float, high: float) -> float:
+    return (value - low) / (high - low)
+
+
+def window(left: int, top: int, width: int, height: int, side: int = 64) -> dict[str, float]:
+    """The numbers that choose these pixels of a square image."""
+    return {
+        "area": scaled(width * height / side**2, *aug.CROP_AREA),
+        "ratio": scaled(math.log(width / height), *map(math.log, aug.CROP_RATIO)),
+        "x": left / (side - width),
+        "y": top / (side - height),
+    }
+
+
+def difference(ours: torch.Tensor, their: torch.Tensor, border: int = 2) -> torch.Tensor:
+    return (ours - their)[..., border:-border, border:-border].abs()
+
+
+def test_pixels_of_a_window_and_of_a_turn_are_torchvisions(scenes):
+    images = torch.from_numpy(scenes)
+    for box in ((0, 0, 50, 60), (9, 3, 55, 47), (14, 7, 48, 56)):
+        left, top, width, height = box
+        want = F.resized_crop(images / 255, top, left, height, width, [64, 64])
+        got = aug.augment(images, neutral(**window(*box)).expand(16, -1))
+        assert difference(got, want).max() < 1e-4
+    for share in (0.0, 0.3, 1.0):
+        angle = aug.ROTATION * (2 * share - 1)
+        want = F.rotate(images / 255, angle, F.InterpolationMode.BILINEAR)
+        got = aug.augment(images, neutral(angle=share).expand(16, -1))
+        assert difference(got, want, border=8).max() < 1e-4  # theirs is black in the corners
+
+
+def test_pixels_of_the_jitter_are_torchvisions(scenes):
+    images = torch.from_numpy(scenes)
+    for share in (0.0, 0.3, 1.0):
+        factors = {name: 1 + 0.2 * (2 * share - 1) for name in ("brightness", "contrast")}
+        want = images / 255
+        for name, factor in factors.items():
+            want = getattr(F, f"adjust_{name}")(want, factor)
+        want = F.adjust_saturation(want, 1.1)
+        numbers = neutral(brightness=share, contrast=share, saturation=0.75).expand(16, -1)
+        assert difference(aug.augment(images, numbers), want).max() < 1e-4
+
+
+def test_the_hue_turns_as_torchvisions_and_its_pixels_are_near(scenes):
+    images = torch.from_numpy(scenes)
+
+    def hue(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(rgb_to_hsv(pixels.movedim(1, 3).numpy())[..., 0])
+
+    coloured = (images.amax(dim=1) - images.amin(dim=1)) > 20
+    for share in (0.0, 0.3, 1.0):
+        turn = aug.HUE * (2 * share - 1)
+        want = F.adjust_hue(images / 255, turn)
+        got = aug.augment(images, neutral(hue=share).expand(16, -1))
+        # about the grey axis at the same luma, where torchvision keeps HSV's value
+        assert difference(got, want).max() < 0.03 and difference(got, want).mean() < 0.004
+        off = (hue(got) - hue(want) + 0.5).remainder(1)[coloured] - 0.5
+        assert off.abs().median() < 0.15 * abs(turn) and off.abs().max() < 0.5 * abs(turn)
+
+
+def test_pixels_of_all_in_one_are_those_of_torchvisions_six_steps(scenes):
+    images = torch.from_numpy(scenes)
+    box, angle = (9, 3, 55, 47), 0.6 * aug.ROTATION
+    left, top, width, height = box
+    want = F.resized_crop(images / 255, top, left, height, width, [64, 64])
+    want = F.hflip(F.rotate(want, angle, F.InterpolationMode.BILINEAR))
+    for name, factor in (("brightness", 1.1), ("contrast", 0.9), ("saturation", 1.1)):
+        want = getattr(F, f"adjust_{name}")(want, factor)
+    want = F.adjust_hue(want, 0.01)
+    numbers = neutral(**window(*box), flip_x=0.1, angle=0.8, brightness=0.75, contrast=0.25,
+                      saturation=0.75, hue=0.75)  # fmt: skip
+    off = difference(aug.augment(images, numbers.expand(16, -1)), want, border=8)
+    assert off.mean() < 0.01 and off.flatten().quantile(0.99) < 0.05  # theirs resamples twice

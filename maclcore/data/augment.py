@@ -48,7 +48,11 @@ def augment(images: Tensor, uniform: Tensor) -> Tensor:
 
 
 def geometry(u: Tensor, height: int, width: int) -> Tensor:
-    """(N, 2, 3) matrices from output to input coordinates (both in [−1, 1]) from u (N, 7)."""
+    """(N, 2, 3) matrices from output to input coordinates (both in [−1, 1]) from u (N, 7).
+
+    A window wider or higher than the image, 26 % of those drawn, is cut to it (torchvision: draws
+    again; ours keeps a row of numbers an image): its mean area is 0.74 of the image's, not 0.69.
+    """
     area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * u[:, 0]
     low, high = math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])
     ratio = torch.exp(low + (high - low) * u[:, 1])
