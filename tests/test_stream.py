@@ -107,22 +107,16 @@ def test_the_file_may_be_deleted_but_not_cut_short(mapped):
     "options", [{}, {"views": 2, "micro_batch": 50}], ids=["batches", "two views in parts"]
 )
 def test_streamed_and_resident_trainings_give_the_same_weights(tmp_path, monkeypatch, options):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
     small = {"epochs": 2, "backbone": "shufflenet_v2_x0_5", "embedding_dim": 8, **options}
     config = Config.from_profile("smoke", loss="mulsupcon", **small)
-    monkeypatch.setattr(
-        training, "load_archive", lambda *_, **options: load_archive("synthetic", n=300, **options)
-    )
+    archive = load_archive("synthetic", n=300, image_size=32)
+    in_memory = dataclasses.replace(archive, images=torch.from_numpy(np.array(archive.images)))
     runs = []
-    for name in ("streamed", "resident"):
+    for name, source in {"streamed": archive, "resident": in_memory}.items():
         monkeypatch.setenv("MACL_RESULTS", str(tmp_path / name))
+        monkeypatch.setattr(training, "load_archive", lambda *_, source=source, **__: source)
         runs.append(train(config, progress=False))
-        original = training.load_archive
-
-        def in_memory(*names, **options):
-            archive = original(*names, **options)
-            return dataclasses.replace(archive, images=torch.from_numpy(np.array(archive.images)))
-
-        monkeypatch.setattr(training, "load_archive", in_memory)
     a, b = (load_model(run).state_dict() for run in runs)
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert runs[0].metrics == runs[1].metrics
