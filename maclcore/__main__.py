@@ -67,7 +67,9 @@ def prepare(
     print(data_sheet(run_preparation(archive, given, image_size=image_size, root=data), data))
 
 
-def train(config: Config, *, device: str | None = None, quiet: bool = False) -> None:
+def train(
+    config: Config, *, device: str | None = None, quiet: bool = False, tensorboard: bool = False
+) -> None:
     """Train one configuration, evaluate it on the test split and store the run.
 
     The same command resumes an interrupted run and returns at once for a finished one.
@@ -79,9 +81,13 @@ def train(config: Config, *, device: str | None = None, quiet: bool = False) -> 
         config: the run; --profile sets the defaults of the other fields.
         device: cpu, cuda, cuda:1, …; default: a GPU if there is one.
         quiet: no progress bar.
+        tensorboard: also write the log as events into the run's folder, for `tensorboard --logdir`;
+            MACL_TENSORBOARD=1 does the same for any command.
     """
     from maclcore.train import train as run_training
 
+    if tensorboard:
+        os.environ["MACL_TENSORBOARD"] = "1"
     run = run_training(config, progress=not quiet, device=device)
     if int(os.environ.get("RANK", 0)):  # one of several processes says it for all
         return
@@ -343,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, TypeError, LookupError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, LookupError, OSError, FloatingPointError, ImportError) as error:
         if os.environ.get("MACL_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
@@ -367,10 +373,11 @@ def _train_with_profile(arguments: list[str]) -> Callable[..., None]:
         data: Path | None = None,
         device: str | None = None,
         quiet: bool = False,
+        tensorboard: bool = False,
     ) -> None:
         if data is not None:
             os.environ["MACL_DATA"] = str(data)
-        train(config, device=device, quiet=quiet)
+        train(config, device=device, quiet=quiet, tensorboard=tensorboard)
 
     train_verb.__doc__ = train.__doc__
     return train_verb

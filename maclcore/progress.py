@@ -1,11 +1,14 @@
 """What a training says of itself while it runs, and how it is asked to stop."""
 
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -58,6 +61,32 @@ class Progress:
             left = tqdm.format_interval((self.total - self.done) / rate)
             done = f"{self.done / self.total:.0%}"
             say(f"{self.label}: {done}, {rate:.0f} images/s, {left} left{self.last}")
+
+
+@contextmanager
+def tensorboard(folder: Path, done: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What writes the numbers of an epoch's row for TensorBoard, if MACL_TENSORBOARD is set.
+
+    Events go into `folder`; those of epochs after `done`, left by a killed process, do not count.
+    ImportError if tensorboard is wanted and not installed.
+    """
+    if not os.environ.get("MACL_TENSORBOARD"):
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        what = "MACL_TENSORBOARD or --tensorboard asks for TensorBoard's events"
+        raise ImportError(f"{what}: pip install tensorboard, or do without ({error})") from error
+
+    def write(row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if name != "epoch" and isinstance(value, int | float):
+                writer.add_scalar(name, value, row["epoch"])
+        writer.flush()
+
+    with SummaryWriter(str(folder), purge_step=done + 1) as writer:
+        yield write
 
 
 @contextmanager

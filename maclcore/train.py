@@ -33,7 +33,7 @@ from maclcore.losses import LOSSES, build_loss, pair_weights
 from maclcore.metrics import Evaluation, evaluate
 from maclcore.model import RetrievalNet, autocast, resolve_precision
 from maclcore.momentum import MomentumQueue
-from maclcore.progress import Progress, say, sigterm
+from maclcore.progress import Progress, say, sigterm, tensorboard
 from maclcore.retrieval import embed
 from maclcore.store import Run
 
@@ -241,7 +241,7 @@ class _Training:
         images = sum(map(len, self.batches(0)))  # of an epoch, for the progress bar
         done = len(self.history)
         with Progress(config.run_id, done * images, config.epochs * images, progress) as bar:
-            with sigterm() as asked:
+            with sigterm() as asked, tensorboard(self.folder, done) as write:
                 for epoch in range(done, config.epochs):
                     start = time.perf_counter()
                     row = {"epoch": epoch + 1, **self.epoch(epoch, bar, asked)}
@@ -252,6 +252,7 @@ class _Training:
                     self.history.append(row)
                     if self.rank == 0:
                         self.save()
+                        write(row)
         if self.rank == 0:
             table = pd.DataFrame(self.history).drop(columns=LOG_ONLY, errors="ignore")
             store.write_csv(self.folder / "history.csv", table)

@@ -338,6 +338,29 @@ def test_without_a_terminal_there_is_a_line_at_fixed_intervals(config, monkeypat
     assert "mAP " not in lines[0] and "mAP " in lines[-1]
 
 
+def test_tensorboard_has_the_rows_of_the_log_across_an_interruption(config, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = interrupted(config, monkeypatch, 1)
+    assert not list(folder.glob("events.*"))
+    monkeypatch.setenv("MACL_TENSORBOARD", "1")
+    train(config, progress=False)
+    events = EventAccumulator(str(folder)).Reload()
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()][1:]
+    for name in ("loss", "mAP(sim)@5000", "images_per_second"):
+        scalars = [(e.step, e.value) for e in events.Scalars(name)]
+        assert scalars == [(row["epoch"], pytest.approx(row[name])) for row in rows]
+    assert "time" not in events.Tags()["scalars"]
+
+
+def test_tensorboard_that_is_not_installed_is_named_before_training(config, monkeypatch, capsys):
+    monkeypatch.setenv("MACL_TENSORBOARD", "1")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        train(config, progress=False)
+    assert not (Run.find(config.run_id).folder / "log.jsonl").exists()
+
+
 def test_runs_are_listed_with_state_metrics_age_and_size(config, monkeypatch, capsys):
     assert store.runs().empty
     finished = train(config.but(seed=1), progress=False)
