@@ -61,8 +61,9 @@ class ArchiveWarning(UserWarning):
 class Archive:
     """Images and labels of N scenes, in the order of their names.
 
-    `images` (N, 3, S, S) uint8 is memory-mapped, `labels` (N, L) bool. `fingerprint` changes with
-    any file, name or label. `title` and `footnote` are what a table must say of the archive.
+    `images` (N, 3, S, S) uint8 is memory-mapped and read-only, `labels` (N, L) bool. `fingerprint`
+    changes with any file, name or label. `title` and `footnote` are what a table must say of the
+    archive.
     """
 
     name: str

@@ -38,9 +38,9 @@ class Images:
             self.file = os.open(images.filename, os.O_RDONLY)  # it may be deleted meanwhile
             weakref.finalize(self, os.close, self.file)
         if self.device.type == "cuda":
-            self.copies = torch.cuda.Stream(self.device)  # beside what the device computes
             if keep and images.nbytes < DEVICE_SHARE * torch.cuda.mem_get_info(self.device)[0]:
                 self.images = torch.cat([self._read(i) for i in torch.arange(len(self)).split(256)])
+            self.copies = torch.cuda.Stream(self.device)  # beside what the device computes
         self.resident = isinstance(self.images, Tensor) and self.images.device == self.device
 
     def __len__(self) -> int:
