@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import tyro
 
 from maclcore.config import PROFILES, Config, nearest
-from maclcore.paths import ROOT, figures_root, results_root, runs_root
+from maclcore.paths import figures_root, results_root, runs_root
 
 Profile = Literal["smoke", "quick", "frozen", "paper"]
 Positional = tyro.conf.Positional
@@ -222,42 +222,35 @@ def notebooks(
     archive: str = "synthetic",
     weights: str | None = None,
     only: tuple[str, ...] = (),
+    jobs: int | None = None,
 ) -> None:
-    """Run the numbered notebooks in order through papermill; stop at the first failure.
+    """Run the numbered notebooks through papermill, in parallel where they are independent.
 
-    Executed copies land in results/executed/, figures in figures/.
-    Example: python -m maclcore notebooks --profile quick --archive dlrsd
+    Executed copies and log.txt land in results/executed/, figures in figures/. Where one fails,
+    those that do not need it are still run.
+    Example: python -m maclcore notebooks --profile quick --archive dlrsd --jobs 4
 
     Args:
         profile: smoke, quick, frozen or paper.
         archive: as for `train`.
         weights: initial weights; default: the profile's.
         only: numbers of the notebooks to run, such as 05 06.
+        jobs: notebooks at a time; default: the number of cores.
     """
-    import papermill
+    from maclcore.notebooks import run as run_notebooks
 
-    target = results_root() / "executed"
-    target.mkdir(parents=True, exist_ok=True)
     parameters = {"profile": profile, "archive": archive}
     if weights is not None:
         parameters["weights"] = weights
-    files = [
-        file
-        for file in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-        if not only or file.name[:2] in only
-    ]
-    if not files:
-        raise ValueError(f"no notebook {' '.join(only)} in {ROOT / 'notebooks'}")
-    for file in files:
-        start = time.perf_counter()
-        known = papermill.inspect_notebook(file)  # not every notebook has every parameter
-        given = {name: value for name, value in parameters.items() if name in known}
-        papermill.execute_notebook(
-            file, target / file.name, given, cwd=file.parent, progress_bar=False
-        )
-        print(f"{file.name:32} {time.perf_counter() - start:6.1f} s", flush=True)
-    print(f"executed notebooks: {target}\ntables and runs:    {results_root()}")
-    print(f"figures:            {figures_root()}")
+    start = time.perf_counter()
+    table = run_notebooks(parameters, only, jobs=jobs)
+    failed = table.index[table["error"] != ""]
+    print(f"\n{len(table)} notebooks, {table['figures'].sum()} figures, {len(failed)} failed")
+    print(f"{time.perf_counter() - start:.0f} s; {table['seconds'].sum():.0f} s one by one")
+    print(f"executed notebooks: {results_root() / 'executed'}")
+    print(f"tables and runs:    {results_root()}\nfigures:            {figures_root()}")
+    if len(failed):
+        raise ChildProcessError(f"{len(failed)} of {len(table)} notebooks: {', '.join(failed)}")
 
 
 def claims(*, measure: bool = False, output: Path | None = None) -> None:
