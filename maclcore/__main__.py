@@ -250,7 +250,7 @@ def notebooks(
     print(f"executed notebooks: {results_root() / 'executed'}")
     print(f"tables and runs:    {results_root()}\nfigures:            {figures_root()}")
     if len(failed):
-        raise ChildProcessError(f"{len(failed)} of {len(table)} notebooks: {', '.join(failed)}")
+        raise ChildProcessError(f"not done, see above or log.txt: {', '.join(failed)}")
 
 
 def claims(*, measure: bool = False, output: Path | None = None) -> None:

@@ -50,8 +50,9 @@ def run(
         folder: where the notebooks are.
     """
     files = {file.name[:2]: file for file in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    if unknown := sorted(set(only) - set(files)):
-        raise ValueError(f"no notebook {' '.join(unknown)} in {folder}")
+    unknown = sorted(set(only) - set(files))
+    if unknown or not files:
+        raise ValueError(f"no {' '.join(['notebook', *unknown])} in {folder}")
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     # What others wait for comes first, what waits last: no place is held that another could use.

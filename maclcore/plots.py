@@ -16,6 +16,7 @@ import seaborn as sns
 from IPython.display import Image as Picture
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 from scipy.stats import t as student
 
@@ -220,16 +221,109 @@ def forces(z: np.ndarray, pulls: Mapping[str, np.ndarray], names: Sequence[str])
     return fig
 
 
-def matrices(panels: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """Annotated heat maps of pairwise (N, N) matrices, side by side."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.1), squeeze=False)
-    for ax, (title, values) in zip(axes.flat, panels.items(), strict=True):
-        sns.heatmap(
-            values, ax=ax, annot=True, fmt=".2f", annot_kws={"size": 8}, cmap="viridis",
-            square=True, cbar=False, xticklabels=names, yticklabels=names,
-        )  # fmt: skip
-        ax.set_title(title)
-        ax.tick_params(axis="y", rotation=0)
+def positive_sets(
+    y: np.ndarray, label_names: Sequence[str], images: np.ndarray, values: pd.DataFrame
+) -> Figure:
+    """Label sets of an anchor, on top, and of other images of its batch: a circle a label, filled
+    where the image has it, coloured where the anchor has it too.
+
+    y (1 + C, L) and images (1 + C, 3, H, W), the anchor first; values: numbers to print beside the
+    C others, the index names their rows. An image that shares no label has a dotted outline.
+    """
+    rows, width = y.shape
+    wide = width + 2.6 * values.shape[1] + 2
+    fig, ax = plt.subplots(figsize=(0.3 * wide + 0.7, 0.3 * rows + 1.2))
+    shade = sns.color_palette("colorblind", int(y[0].sum()))
+    colours = dict(zip(np.flatnonzero(y[0]), shade, strict=True))
+    for row, (labels, image) in enumerate(zip(y, images, strict=True)):
+        at = row + 0.4 * (row > 0)  # the anchor stands apart
+        picture = np.moveaxis(np.asarray(image), 0, -1)
+        ax.imshow(picture, extent=(-1.65, -0.7, at + 0.475, at - 0.475))
+        for column, on in enumerate(labels):
+            face, edge = (colours.get(column, "0.45"), "none") if on else ("none", "0.75")
+            ax.plot(column, at, "o", mfc=face, mec=edge, ms=11)
+        if not (labels & y[0]).any():
+            box = plt.Rectangle((-1.8, at - 0.5), width + 1.4, 1, fill=False, ls=":", ec="black")
+            ax.add_patch(box)
+        for column, value in enumerate(values.iloc[row - 1] if row else values):
+            text = f"{value:.3f}" if row else value
+            ax.annotate(text, (width + 2.6 * column + 1, at), ha="center", va="center")
+    ax.set_xticks(range(width), label_names, rotation=90)
+    ax.set_yticks([0, *(np.arange(1, rows) + 0.4)], ["anchor", *values.index])
+    ax.set(xlim=(-1.9, wide - 1.9), ylim=(rows, -0.6), aspect="equal")
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    for column, tick in enumerate(ax.get_xticklabels()):
+        tick.set_color(colours.get(column, GREY))
+    ax.spines[:].set_visible(False)
+    return fig
+
+
+def label_terms(terms: Mapping[str, np.ndarray], J: np.ndarray, carriers: pd.DataFrame) -> Figure:
+    """Terms (N,) of an anchor with the N images of its batch, a row each; a column each of its
+    labels, a bar each image that carries it, in order and colour of the Jaccard index J (N,).
+
+    carriers: (N, labels of the anchor) bool, the anchor's own row False.
+    """
+    size = (2.2 * carriers.shape[1] + 1.6, 1.5 * len(terms) + 0.8)
+    fig, axes = plt.subplots(
+        len(terms), carriers.shape[1], figsize=size, sharey="row", squeeze=False
+    )
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), "viridis")
+    for line, (name, values) in zip(axes, terms.items(), strict=True):
+        for ax, on in zip(line, carriers.to_numpy().T, strict=True):
+            some = np.flatnonzero(on)
+            some = some[np.lexsort((-values[some], -J[some]))]
+            ax.bar(np.arange(len(some)), values[some], 1, color=scale.to_rgba(J[some]), lw=0)
+            ax.set(xticks=[], xlim=(-0.5, max(len(some), 8) - 0.5))
+        line[0].set_ylabel(name)
+    for column, (label_name, on) in enumerate(carriers.items()):
+        axes[0, column].set_title(label_name)
+        axes[-1, column].set_xlabel(f"{on.sum()} positives, 1/{on.sum()} each")
+    fig.colorbar(scale, ax=axes, label="Jaccard index with the anchor", aspect=30)
+    return fig
+
+
+def pipeline(pictures: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> Figure:
+    """Training above, retrieval below, through the one encoder between them.
+
+    pictures: images (n, 3, H, W) of a `batch`, of the `archive`, of a `query` and those `found`,
+    at most three each; notes: what is written at these, and in the boxes `backbone`, `head`,
+    `embeddings`, `labels`, `terms`, `loss` and `ranking`.
+    """
+    train, search = 3.2, 1.0  # heights of the two lanes
+    corners = {
+        "batch": (0.1, 2.9), "query": (0.1, 1.15), "archive": (0.1, 0.25), "found": (8.2, 0.7),
+    }  # fmt: skip
+    boxes = {
+        "backbone": (2.5, 0.4, 1.2, 3.3), "head": (4.05, 0.4, 1.2, 3.3),
+        "embeddings": (5.6, 2.85, 1.25, 0.7), "loss": (8.2, 2.85, 1.3, 0.7),
+        "labels": (5.6, 1.95, 1.25, 0.55), "terms": (8.2, 1.95, 1.3, 0.55),
+        "ranking": (5.6, 0.55, 1.65, 0.9),
+    }  # fmt: skip
+    faces = {"backbone": "#dde8f2", "head": "#dde8f2", "loss": "#f6e7d8", "terms": "#f6e7d8"}
+    steps = [((x, y), (x + 0.3, y)) for x in (2.15, 3.72, 5.27) for y in (train, search)]
+    steps += [((6.9, train), (8.15, train)), ((6.9, 2.22), (8.15, 2.22))]
+    steps += [((8.85, 2.55), (8.85, 2.8)), ((7.3, search), (8.1, search))]
+
+    fig, ax = plt.subplots(figsize=(10.4, 4.3))
+    ax.set(xlim=(0, 10.4), ylim=(0.1, 4.3), aspect="equal")
+    ax.axis("off")
+    for name, (x, y) in corners.items():
+        for left, image in zip((x, x + 0.68, x + 1.36), pictures[name], strict=False):
+            picture = np.moveaxis(np.asarray(image), 0, -1)
+            ax.imshow(picture, extent=(left, left + 0.62, y, y + 0.62), zorder=2)
+        ax.annotate(notes[name], (x, y + 0.68), fontsize=8.5, va="bottom")
+    for name, (x, y, width, height) in boxes.items():
+        style = {"boxstyle": "round,pad=0.04", "fc": faces.get(name, "0.95"), "ec": "0.5"}
+        ax.add_patch(FancyBboxPatch((x, y), width, height, **style))
+        middle = (x + width / 2, y + height / 2)
+        ax.annotate(notes[name], middle, fontsize=8.5, ha="center", va="center")
+    for start, end in steps:
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "0.3"})
+    red = "#cc3311"
+    ax.plot([8.85, 8.85, 3.1, 3.1], [3.6, 4.0, 4.0, 3.8], "--", color=red, lw=1.2)
+    ax.plot(3.1, 3.8, "v", color=red, ms=6)
+    ax.annotate("gradient, in training only", (6, 4.04), color=red, fontsize=8.5, ha="center")
     return fig
 
 

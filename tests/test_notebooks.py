@@ -71,7 +71,7 @@ def test_a_failure_skips_what_needs_it_and_nothing_else(folder, tmp_path, monkey
     monkeypatch.setattr(notebooks, "run", lambda *a, **k: run(*a, **k, folder=folder))
     assert main(["notebooks", "--jobs", "2"]) == 1
     out, err = capsys.readouterr()
-    assert "error: 3 of 4 notebooks: 03_dies.ipynb, 04_fails.ipynb, 05_needs.ipynb" in err
+    assert "error: not done, see above or log.txt: 03_dies.ipynb, 04_fails.ipynb, 05_n" in err
     assert "    In [4]:\n        x = 0\n        1 / x\n    ZeroDivisionError: division by" in out
     assert "DeadKernelError" in out and "not run: it needs 04_fails.ipynb" in out
     assert "4 notebooks, 0 figures, 3 failed" in out
@@ -90,6 +90,8 @@ def test_bad_requests_run_nothing(folder, tmp_path, only, jobs, message):
     with pytest.raises(ValueError, match=message):
         notebooks.run({}, only, jobs=jobs, folder=folder)
     assert not (folder / "ran").exists()
+    with pytest.raises(ValueError, match=f"no notebook in {tmp_path}"):
+        notebooks.run({}, folder=tmp_path)
 
 
 def test_a_part_of_the_notebooks_needs_no_other(folder):
