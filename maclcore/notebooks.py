@@ -104,6 +104,7 @@ def execute(file: Path, target: Path, parameters: Mapping[str, object], threads:
                 file, target, given, progress_bar=False, kernel_manager_class=Kernel,
                 config=Config(Kernel={**connection, "threads": threads}),
                 resources={"metadata": {"path": str(file.parent)}},  # the kernel's folder
+                shutdown_kernel="immediate",  # else an idle kernel may complain of the interrupt
             )  # fmt: skip
     except papermill.PapermillExecutionError as failure:
         error = f"In [{failure.exec_count}]:\n{indent(failure.source, '    ')}\n"
