@@ -156,11 +156,11 @@ def runs(*, unfinished: bool = False) -> None:
     """List the runs of the store, the one touched last first: state, metrics, age and size.
 
     Metrics in percent: of a finished run on the test split, else of its last epoch on the
-    validation split.
+    validation split. `runs compare A B` tells what differs between two.
     Example: python -m maclcore runs --unfinished
 
     Args:
-        unfinished: only running, interrupted and damaged ones.
+        unfinished: only running, failed, interrupted and damaged ones.
     """
     from maclcore.store import runs as list_runs
 
@@ -178,6 +178,23 @@ def runs(*, unfinished: bool = False) -> None:
     print(shown.to_string(index_names=False))
 
 
+def compare(a: Positional[str], b: Positional[str]) -> None:
+    """What differs between two finished runs: configuration, versions, hardware, archive, metrics.
+
+    Metrics in any case, in [0, 1], of the test split; the difference is b - a.
+    Example: python -m maclcore runs compare RUN_ID OTHER_RUN_ID
+
+    Args:
+        a: a run's id, as `runs` lists it.
+        b: another one.
+    """
+    from maclcore.store import compare as differences
+
+    table = differences(a, b)
+    print(f"a: {a}\nb: {b}")
+    print(table.to_string(na_rep="", float_format=lambda value: f"{value:.4g}"))
+
+
 def sweep(
     experiment: Positional[str] = "main_tables",
     *,
@@ -185,11 +202,20 @@ def sweep(
     archive: str = "synthetic",
     seeds: tuple[int, ...] = (0,),
     weights: str | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    jobqueue: Literal["slurm", "pbs"] | None = None,
+    retries: int = 1,
+    budget: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Run what the store lacks of an experiment: a table or figure of the paper.
 
+    The same command goes on where it was interrupted; a second one beside it shares the work. A run
+    that fails holds nobody up: it is named at the end, and `runs` lists it as failed.
     Example: python -m maclcore sweep main_tables --profile quick --archive dlrsd --seeds 0 1 2
+    Example: python -m maclcore sweep main_tables --workers 2 --budget 25m
+    Example: python -m maclcore sweep main_tables --scheduler tcp://head:8786
 
     Args:
         experiment: main_tables, alpha_beta, temperature, learning_rate, pretraining or alpha_sign.
@@ -197,10 +223,17 @@ def sweep(
         archive: as for `train`.
         seeds: each with its own split.
         weights: overrides the profile's initial weights.
-        dry_run: list the runs and stop.
+        workers: processes that share this machine's threads, or have a GPU each; 1: this one.
+        scheduler: address of a Dask scheduler (extra `cluster`); the workers see results and
+            archives where this machine does.
+        jobqueue: start `workers` jobs through dask-jobqueue, set up by its own configuration file.
+        retries: how often a run that failed is tried again.
+        budget: such as 25m or 1h30m: one seed of everything first, and nothing is started that by
+            the stored times does not fit.
+        dry_run: list the runs, what each would cost and how that is known, and stop.
     """
     from maclcore.experiments import EXPERIMENTS
-    from maclcore.store import Run
+    from maclcore.sweep import estimate, lacking
     from maclcore.sweep import sweep as run_sweep
 
     if experiment not in EXPERIMENTS:
@@ -208,11 +241,24 @@ def sweep(
     overrides = {} if weights is None else {"weights": weights}
     configs = EXPERIMENTS[experiment](profile, archive, seeds, **overrides)
     if dry_run:
-        for config in configs:
-            done = Run(runs_root() / config.run_id).finished
-            print("stored " if done else "to run ", config.run_id, dict(config.loss_params))
+        todo = lacking(configs)
+        costs = estimate(todo)
+        for config, (seconds, basis) in zip(todo, costs.to_numpy(), strict=True):
+            cost = f"{_age(seconds)}, {basis}" if seconds == seconds else basis
+            print("to run", config.run_id, dict(config.loss_params) or "", f"({cost})")
+        print(
+            f"{len(todo)} of {len(set(configs))} runs, about {_age(costs['seconds'].sum())} one "
+            f"after the other"
+        )
         return
-    rows = run_sweep(configs)
+    rows = run_sweep(
+        configs,
+        workers=workers,
+        scheduler=scheduler,
+        jobqueue=jobqueue,
+        retries=retries,
+        budget=None if budget is None else _seconds(budget),
+    )
     print(rows[["loss", "loss_params", "seed", "mAP(sim)@5000", "mAP@0.8", "nDCG@100"]].to_string())
 
 
@@ -326,13 +372,15 @@ VERBS: dict[str, Callable[..., None]] = {
     "claims": claims,
     "search": search,
 }
+SECOND = {("data", "prepare"): prepare, ("runs", "compare"): compare}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if arguments[:2] == ["data", "prepare"]:
-            tyro.cli(prepare, prog="python -m maclcore data prepare", args=arguments[2:])
+        if verb := SECOND.get(tuple(arguments[:2])):
+            prog = " ".join(["python -m maclcore", *arguments[:2]])
+            tyro.cli(verb, prog=prog, args=arguments[2:])
             return 0
         tyro.extras.subcommand_cli_from_dict(
             {**VERBS, "train": _train_with_profile(arguments)},
@@ -399,6 +447,17 @@ def _age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _seconds(budget: str) -> float:
+    import pandas as pd
+
+    try:
+        if budget[-1:].isdigit():  # which pandas takes for nanoseconds
+            raise ValueError
+        return pd.Timedelta(budget).total_seconds()
+    except ValueError as error:
+        raise ValueError(f"not a duration: {budget!r}; such as 90s, 25m, 1h30m or 2d") from error
 
 
 def _print_metrics(rows: dict[str, dict[str, float]]) -> None:

@@ -7,15 +7,19 @@ history.csv        one row an epoch
 per_query.parquet  the seven metrics of every test query, float32
 weights.safetensors, embeddings.safetensors   not tracked by git
 result.json        metrics and provenance, written last: a run that has it is finished
+failure.json       why the last attempt of a sweep failed; removed when the run is finished
+run.lock, lease.lock   held while a process is at it; not tracked by git
 """
 
 import json
+import os
 import platform
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torchvision
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLease, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -35,6 +39,9 @@ from maclcore.metrics import METRICS
 from maclcore.progress import say
 
 RESULT = "result.json"
+#: seconds without a sign of life after which another machine may take a run over: more than the
+#: minute for which a client of NFS may believe what it has cached
+LEASE = 90.0
 
 
 @dataclass(frozen=True)
@@ -64,30 +71,62 @@ class Run:
         return (self.folder / RESULT).is_file()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the run's folder against other processes; wait while another one has it.
+    def alone(self, wait: float = -1) -> Iterator[None]:
+        """Hold the run's folder against other processes, of this machine and of others.
 
-        OSError if it cannot be written to. What a killed process left half-written is removed.
+        wait: seconds to wait while another one has it, before `filelock.Timeout`; -1: as long as
+        it takes. OSError if it cannot be written to. What a killed process left half-written is
+        removed.
+
+        Two locks. The kernel's ends with its process, whatever became of it, but not every shared
+        file system carries it to other machines. The lease does, where creating a file is atomic
+        (NFS since version 3): its holder touches it every third of LEASE, and whoever has seen
+        that stop for LEASE seconds of his own clock takes it over; at once if the holder was of
+        the same machine and is dead. A holder that was only paused so long then works beside its
+        successor: time is lost, not results, since both write the same files, each atomically.
         """
-        lock = FileLock(self.folder / "run.lock")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        locks = (
+            FileLock(self.folder / "run.lock"),
+            SoftFileLease(self.folder / "lease.lock", lease_duration=LEASE),
+        )
+        with ExitStack() as held:
+
+            def hold(timeout: float) -> None:
+                for lock in locks:
+                    held.enter_context(lock.acquire(timeout, poll_interval=0.2))
+
             try:
-                lock.acquire(timeout=0)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    hold(0)
+                except Timeout:
+                    if wait == 0:
+                        raise
+                    say(f"{self.run_id}: another process is at it; waiting for its result")
+                    hold(wait)
             except Timeout:
-                say(f"{self.run_id}: another process is at it; waiting for its result")
-                lock.acquire()
-        except OSError as error:
-            raise OSError(
-                f"cannot write to {self.folder} ({error}): make it writable, or set MACL_RESULTS "
-                "to a folder that is"
-            ) from error
-        try:
+                raise
+            except OSError as error:
+                raise OSError(
+                    f"cannot write to {self.folder} ({error}): make it writable, or set "
+                    "MACL_RESULTS to a folder that is"
+                ) from error
             for leftover in (*self.folder.glob(".tmp*"), *self.folder.glob(".*.tmp")):
                 leftover.unlink(missing_ok=True)
             yield
-        finally:
-            lock.release()
+            if self.finished:
+                (self.folder / "failure.json").unlink(missing_ok=True)
+
+    def failed(self, config: Config, attempt: int, traceback: str) -> None:
+        """Keep why an attempt at this run failed."""
+        write_json(self.folder / "config.json", config.to_dict())
+        content = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "attempt": attempt,
+            "error": traceback.strip().splitlines()[-1],
+            "traceback": traceback.splitlines(),
+        }
+        write_json(self.folder / "failure.json", content)
 
     @cached_property
     def config(self) -> Config:
@@ -162,10 +201,10 @@ def write_tensors(
 def runs() -> pd.DataFrame:
     """One row a run, finished or not, indexed by run_id, the one touched last first.
 
-    `state` is finished, running (a process holds its lock), interrupted, or damaged (its files
-    cannot be read); `epoch` of `epochs`, NaN for reference rows; the seven metrics, on the
-    validation split where the run is not finished; `age` in seconds since it was last written to;
-    `size` in bytes.
+    `state` is finished, running (a process holds it), failed (in a sweep), interrupted, or damaged
+    (its files cannot be read); `epoch` of `epochs`, NaN for reference rows; the seven metrics, on
+    the validation split where the run is not finished; `age` in seconds since it was last written
+    to; `size` in bytes.
     """
     rows = {}
     for file in sorted(paths.runs_root().glob("*/config.json")):
@@ -197,18 +236,20 @@ def _progress(run: Run) -> dict[str, Any]:
     lines = log.read_text().splitlines() if log.is_file() else []
     last = json.loads(lines[-1]) if lines else {}
     metrics = {name: last[name] for name in METRICS if name in last}
-    state = "running" if _locked(run.folder / "run.lock") else "interrupted"
+    failed = "failed" if (run.folder / "failure.json").is_file() else "interrupted"
+    state = "running" if _held(run) else failed
     return {"state": state, "epoch": len(lines), "epochs": epochs, **metrics}
 
 
-def _locked(file: Path) -> bool:
-    if not file.is_file():
+def _held(run: Run) -> bool:
+    if not (run.folder / "run.lock").is_file():
         return False
     try:
-        with FileLock(file, timeout=0):
+        with run.alone(wait=0):
             return False
-    except Timeout:
-        return True
+    except Timeout as timeout:  # a lease that outlived its machine holds nobody off
+        lock = Path(timeout.lock_file)
+        return lock.name == "run.lock" or time.time() - lock.stat().st_mtime < LEASE
     except OSError:  # a store that may only be read: nobody trains there
         return False
 
@@ -219,25 +260,79 @@ def collect() -> pd.DataFrame:
     Metrics have their own names, those of the backbone's features `backbone: <name>`, the
     loss's parameters, defaults included, `param: <name>`.
     """
-    rows = {}
-    for file in sorted(paths.runs_root().glob(f"*/{RESULT}")):
-        result = _read_json(file)
-        config = result["config"]
-        rows[file.parent.name] = {
-            **config,
-            "loss_params": json.dumps(config["loss_params"]),
-            **{f"param: {name}": value for name, value in result["loss"].items()},
-            **result["metrics"],
-            **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
-            **{f"archive: {name}": v for name, v in result["archive"].items()},
-            **result["environment"],
-            "queries": result["queries"],
-            "protocol": result["protocol"],
-            "seconds": result["seconds"],
-        }
-    if not rows:
+    results = _results()
+    if not results:
         return pd.DataFrame(columns=[*Config.__dataclass_fields__, *METRICS])
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
+    rows = [_row(result) for result in results.values()]
+    return pd.DataFrame(rows, index=list(results)).rename_axis("run_id")
+
+
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+    config = result["config"]
+    return {
+        **config,
+        "loss_params": json.dumps(config["loss_params"]),
+        **{f"param: {name}": value for name, value in result["loss"].items()},
+        **result["metrics"],
+        **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
+        **{f"archive: {name}": v for name, v in result["archive"].items()},
+        **result["environment"],
+        "queries": result["queries"],
+        "protocol": result["protocol"],
+        "seconds": result["seconds"],
+    }
+
+
+def _results() -> dict[str, dict[str, Any]]:
+    """result.json of every finished run, by run_id, in order.
+
+    What has not changed since, by time and size, comes from one file instead of thousands: an
+    index that may be deleted at any time, and need not be writable.
+    """
+    index = paths.cache_root() / "runs.parquet"
+    try:
+        known = pd.read_parquet(index, page_checksum_verification=True)
+        texts = dict(zip(zip(*(known[c] for c in _KEY), strict=True), known["text"], strict=True))
+    except (OSError, ValueError, KeyError):  # there is none, or it is damaged
+        texts = {}
+    found = {}
+    for folder in sorted(paths.runs_root().glob("*")):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = os.stat(folder / RESULT)
+            key = (folder.name, status.st_mtime_ns, status.st_size)
+            found[key] = texts.get(key) or (folder / RESULT).read_text()
+    results = {
+        key[0]: _parsed(text, paths.runs_root() / key[0] / RESULT) for key, text in found.items()
+    }
+    if found.keys() != texts.keys():
+        table = pd.DataFrame(list(found), columns=_KEY).assign(text=list(found.values()))
+        with suppress(OSError), paths.atomic_path(index) as temporary:
+            table.to_parquet(temporary, compression="zstd", write_page_checksum=True)
+    return results
+
+
+_KEY = ["run_id", "mtime_ns", "size"]
+
+
+def compare(a: str, b: str) -> pd.DataFrame:
+    """What differs between two finished runs, by the names of `collect()`'s columns, and the
+    metrics in any case: columns a, b and, of numbers that were measured, difference (b - a).
+
+    ValueError for a run that is not in the store, or not finished.
+    """
+    runs = (Run.find(a), Run.find(b))
+    # fields that are younger than a run are in its configuration, with their defaults
+    x, y = (_row({**run.result, "config": run.config.to_dict()}) for run in runs)
+    measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
+    rows = {}
+    for name in dict.fromkeys([*x, *y]):
+        values = x.get(name), y.get(name)
+        if name in measured and None not in values:
+            rows[name] = [*values, values[1] - values[0]]
+        elif values[0] != values[1]:
+            rows[name] = [*values, None]
+    columns = ["a", "b", "difference"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
@@ -280,7 +375,11 @@ def _processor() -> str:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    return _parsed(file.read_text(), file)
+
+
+def _parsed(text: str, file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text())
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is damaged ({error}); delete its folder and run again") from error

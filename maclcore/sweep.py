@@ -1,25 +1,192 @@
 """Run the configurations that the store lacks."""
 
-from collections.abc import Iterable
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import fields
+from operator import itemgetter
+from typing import Any
 
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
+from maclcore import paths, store
 from maclcore.config import Config
+from maclcore.progress import EVERY, say
 from maclcore.store import Run, collect
-from maclcore.train import train
+from maclcore.train import REFERENCES
+from maclcore.workers import BUSY, place
+
+#: fields of Config that leave the time of a run nearly as it is
+TIMELESS = {"loss", "loss_params", "split_seed", "seed", "lr", "weight_decay", "schedule"}
+TIMELESS |= {"clip_norm", "momentum", "profile"}
+#: all others, with their defaults, which are the values of runs that are older than a field
+COSTLY = {f.name: f.default for f in fields(Config) if f.name not in TIMELESS}
 
 
-def sweep(configs: Iterable[Config], *, progress: bool = True) -> pd.DataFrame:
-    """Train what is not finished, one after the other; the rows of `collect()` for `configs`.
+def sweep(
+    configs: Iterable[Config],
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    jobqueue: str | None = None,
+    retries: int = 1,
+    budget: float | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train what is not finished; the rows of `collect()` for `configs`.
 
-    Safe to interrupt and to repeat: a finished run is never computed twice.
+    Safe to interrupt and to repeat: a finished run is never computed twice, an interrupted one
+    goes on from its checkpoint, and several sweeps on one store share the work (`Run.alone`).
+    A run that fails is tried again `retries` times, after the others, and holds nobody up.
+
+    workers: 1 trains in this process; more start so many processes, which share this one's threads
+        or have a GPU each (a script calls this under `if __name__ == "__main__":` then).
+    scheduler: address of a Dask scheduler whose workers see results and archives under the same
+        paths as this process. A worker trains one run at a time, with the threads it was given;
+        where workers announce the resource GPU, a run takes one.
+    jobqueue: slurm or pbs: `workers` jobs by dask-jobqueue, whose own configuration file says what
+        a job is.
+    budget: seconds. Nothing is started that by `estimate` does not fit, and the rows are those of
+        the runs that are finished then.
+
+    Raises LookupError that names the runs that failed, when the others are finished; the tracebacks
+    are in their failure.json. ConnectionError if the scheduler is lost.
     """
     configs = list(dict.fromkeys(configs))
-    bar = tqdm(configs, desc="runs", unit="run", disable=None if progress else True)
-    for config in bar:
-        train(config, progress=False)
-    return stored(configs)
+    queue = deque((config, 0.0) for config in lacking(configs))
+    failed, left_out, began = {}, set(), time.monotonic()
+    attempts = Counter()
+    with (
+        _Countdown(len(queue), progress) as countdown,
+        place(min(workers, max(len(queue), 1)), scheduler, jobqueue) as at,
+    ):
+        while queue or at.flying:
+            while queue and at.free() > 0:
+                config, wait = queue.popleft()
+                left = float("inf") if budget is None else budget - (time.monotonic() - began)
+                if budget is not None and estimate([config])["seconds"].item() > left:
+                    left_out.add(config)
+                else:
+                    at.start(config, min(wait, max(left, 0.0)))
+            for config, outcome in at.ended():
+                if outcome is None:
+                    countdown.one_less()
+                elif outcome == BUSY:  # the others first; then long enough to see it abandoned
+                    queue.append((config, 1.5 * store.LEASE))
+                else:
+                    attempts[config] += 1
+                    failed[config] = outcome.strip().splitlines()[-1]
+                    say(f"{config.run_id}: attempt {attempts[config]} failed: {failed[config]}")
+                    with suppress(OSError):  # such as a full disk: it is named below in any case
+                        _run(config).failed(config, attempts[config], outcome)
+                    if attempts[config] <= retries:
+                        queue.append((config, 0.0))
+    failed = {config.run_id: why for config, why in failed.items() if not _run(config).finished}
+    if failed:
+        raise LookupError(
+            f"{len(failed)} of {len(configs)} runs failed: "
+            + "; ".join(f"{run_id}: {why}" for run_id, why in failed.items())
+            + f". Tracebacks: failure.json in {paths.runs_root()}/<run>; repeat to try them again"
+        )
+    if left_out:
+        say(f"{len(left_out)} of {len(configs)} runs do not fit into what is left of the budget")
+    return stored(config for config in configs if config not in left_out)
+
+
+def lacking(configs: Iterable[Config]) -> list[Config]:
+    """Those that the store lacks, so that every setting gets one seed before any gets another."""
+    seeds, ranked = Counter(), []  # seeds: of a setting, finished ones first
+    for config in sorted(dict.fromkeys(configs), key=lambda config: not _run(config).finished):
+        setting = config.but(seed=0, split_seed=0)
+        if not _run(config).finished:
+            ranked.append((seeds[setting], config))
+        seeds[setting] += 1
+    return [config for _, config in sorted(ranked, key=itemgetter(0))]
+
+
+def estimate(configs: Iterable[Config]) -> pd.DataFrame:
+    """How long runs will take, by those in the store: one row each, by run_id.
+
+    `seconds`, NaN if the store has nothing to compare with. `basis`: the mean of runs on this
+    hardware that are alike in all that costs time, or else what is stored (of this hardware, if
+    there is any), scaled by training images × epochs × pixels.
+    """
+    configs, rows = list(configs), collect()
+    if not rows.empty:
+        kind, *_ = zip(*(key := [_alike(row) for row in rows.to_dict("records")]), strict=True)
+        images = rows["archive: split"].str.split("/").str[0].astype(float)
+        rows = rows.assign(key=key, kind=kind, images=images, here=rows["device"] == _hardware())
+        work = images * rows["epochs"].where(rows["kind"] == "training", 1)
+        rows["rate"] = rows["seconds"] / (work * rows["image_size"] ** 2)
+    found = [_estimate(config, rows) for config in configs]
+    index = pd.Index([config.run_id for config in configs], name="run_id")
+    return pd.DataFrame(found, columns=["seconds", "basis"], index=index)
+
+
+def _estimate(config: Config, rows: pd.DataFrame) -> tuple[float, str]:
+    if rows.empty:
+        return float("nan"), "nothing is stored"
+    key = _alike(vars(config))
+    alike = rows[rows["here"] & (rows["key"] == key)]
+    if len(alike):
+        return alike["seconds"].mean(), f"mean of {len(alike)} alike"
+    kin = rows[rows["kind"] == key[0]]
+    if kin.empty:
+        return float("nan"), "nothing of its kind is stored"
+    kin, where = (kin[kin["here"]], "here") if kin["here"].any() else (kin, "on other hardware")
+    images = rows["images"][rows["archive"] == config.archive]
+    size = (rows["images"] if images.empty else images).median()  # unknown: as others have
+    epochs = config.epochs if key[0] == "training" else 1
+    seconds = kin["rate"].median() * size * epochs * config.image_size**2
+    return seconds, f"scaled from {len(kin)} {where}"
+
+
+def _alike(config: Mapping[str, Any]) -> tuple:
+    """What a run's time depends on; first its kind: training, or the name of a reference row."""
+    kind = config["loss"] if config["loss"] in REFERENCES else "training"
+    given = ((config.get(name), default) for name, default in COSTLY.items())
+    return (kind, *(default if pd.isna(value) else value for value, default in given))
+
+
+def _hardware() -> str:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return store.environment(device, "")["device"]
+
+
+def _run(config: Config) -> Run:
+    return Run(paths.runs_root() / config.run_id)
+
+
+class _Countdown:
+    """Runs done and the time left, by the mean so far: a bar, or lines where there is no terminal.
+
+    Says nothing unless `wanted`.
+    """
+
+    def __init__(self, total: int, wanted: bool) -> None:
+        disable = None if wanted else True
+        self.bar = tqdm(total=total, desc="runs", unit="run", smoothing=0, disable=disable)
+        self.lines = wanted and self.bar.disable
+        self.done, self.total, self.began = 0, total, time.monotonic()
+        self.due = self.began + EVERY
+
+    def __enter__(self) -> "_Countdown":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+    def one_less(self) -> None:
+        self.done += 1
+        self.bar.update()
+        now = time.monotonic()
+        if self.lines and now >= self.due:
+            self.due = now + EVERY
+            left = (now - self.began) / self.done * (self.total - self.done)
+            say(f"{self.done} of {self.total} runs, {tqdm.format_interval(left)} left")
 
 
 def stored(configs: Iterable[Config]) -> pd.DataFrame:

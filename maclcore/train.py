@@ -44,7 +44,9 @@ PERIOD, DECAY = 15, 0.8  # "by 20 % every 15 epochs" (§4.2)
 LOG_ONLY = ["steps", "largest_loss", "clipped", "images_per_second", "time"]
 
 
-def train(config: Config, *, progress: bool = True, device: str | None = None) -> Run:
+def train(
+    config: Config, *, progress: bool = True, device: str | None = None, wait: float = -1
+) -> Run:
     """Train, evaluate on the test split, store; resume if it was interrupted, return if done.
 
     A reference row (chance, frozen, oracle) is a run like any other, without the training.
@@ -55,14 +57,15 @@ def train(config: Config, *, progress: bool = True, device: str | None = None) -
     SIGTERM lets the step under way finish and exits with 0. Raises ValueError for an unknown loss,
     backbone or archive, OSError where nothing can be written, and FloatingPointError, naming the
     images of the batch, if a loss is not finite. Each time the last checkpoint stays, and the same
-    call goes on from there. Where another process is at the same run, waits for it.
+    call goes on from there. Where another process is at the same run, waits for it, at most for
+    `wait` seconds (-1: as long as it takes) before it raises filelock.Timeout.
     """
     run = Run(paths.runs_root() / config.run_id)
     with distributed.processes(device) as on:
         if distributed.of_first(run.finished):
             return run
         first = distributed.world()[0] == 0
-        with run.alone() if first else nullcontext():
+        with run.alone(wait) if first else nullcontext():
             if not distributed.of_first(run.finished):  # by the process that we waited for
                 _compute(config, run, on, progress and first)
             distributed.of_first(True)  # wait for what the first one writes
