@@ -246,10 +246,9 @@ def sweep(
         for config, (seconds, basis) in zip(todo, costs.to_numpy(), strict=True):
             cost = f"{_age(seconds)}, {basis}" if seconds == seconds else basis
             print("to run", config.run_id, dict(config.loss_params) or "", f"({cost})")
-        print(
-            f"{len(todo)} of {len(set(configs))} runs, about {_age(costs['seconds'].sum())} one "
-            f"after the other"
-        )
+        known = costs["seconds"].sum()
+        unknown = f"; {costs['seconds'].isna().sum()} of them unknown" * costs["seconds"].hasnans
+        print(f"{len(todo)} of {len(set(configs))} runs, some {_age(known)} in all{unknown}")
         return
     rows = run_sweep(
         configs,

@@ -330,7 +330,7 @@ def compare(a: str, b: str) -> pd.DataFrame:
         if name in measured and None not in values:
             rows[name] = [*values, values[1] - values[0]]
         elif values[0] != values[1]:
-            rows[name] = [*values, None]
+            rows[name] = [*values, float("nan")]
     columns = ["a", "b", "difference"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
 

@@ -107,8 +107,11 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def end(self) -> None:
-        self.process.terminate()  # the step under way is finished, the last checkpoint stays
+    def end(self, now: bool) -> None:
+        """Let it go when it is idle; `now`: in mid-run, where the last checkpoint stays."""
+        self.pipe.close()
+        if now:
+            self.process.terminate()
         self.process.join(timeout=30)
         self.process.kill()
 
@@ -132,8 +135,10 @@ class Processes:
         return self
 
     def __exit__(self, *_) -> None:
-        for worker in [*self.idle, *(worker for worker, _ in self.flying.values())]:
-            worker.end()
+        for worker in self.idle:
+            worker.end(now=False)
+        for worker, _ in self.flying.values():
+            worker.end(now=True)
 
     def free(self) -> int:
         return len(self.idle)
