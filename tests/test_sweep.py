@@ -109,7 +109,7 @@ def assert_equal_runs(configs, left, right):
 def trainer(run, other_than=None):
     """The process that is at a run, once it has saved an epoch."""
     while True:
-        with suppress(FileNotFoundError, ValueError):
+        with suppress(FileNotFoundError, ValueError, KeyError):  # not there, or half-written
             lines = (run.folder / "lease.lock").read_text().splitlines()
             pid = int(dict(line.split("=") for line in lines[1:])["pid"])
             if pid != other_than and [*run.folder.glob("checkpoint-*")]:
