@@ -43,7 +43,7 @@ def test_features_are_those_of_each_augmented_image(archive):
         for view in range(2):
             uniform = draw(len(data), seed=3, epoch=view)
             for row, i in list(enumerate(split.train))[::11]:
-                image = augment(torch.from_numpy(data.images[i : i + 1]), uniform[i : i + 1])
+                image = augment(torch.tensor(data.images[i : i + 1]), uniform[i : i + 1])
                 expected = model.features(image)[0]
                 found = torch.from_numpy(stored.views[view, row].copy())
                 torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
