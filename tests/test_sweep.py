@@ -174,6 +174,7 @@ def test_a_cluster_that_loses_a_worker_and_then_its_scheduler(undisturbed, resul
         assert not runs[0].finished
         for process in started:
             process.kill()
+            process.wait()
         _, address = cluster(2)
         assert len(sweep(configs, scheduler=address)) == 3
     finally:
