@@ -181,6 +181,17 @@ def second_run(device: torch.device) -> None:
         print(f"  run {seed + 1} of the process: {rest:.2f}", flush=True)
 
 
+def frozen_runs(device: torch.device) -> None:
+    """Head-only trainings a minute, once the features are stored: their size is all that counts."""
+    config = Config.from_profile("frozen", image_size=32, weights="none", frozen_views=2)
+    train(config.but(loss="frozen"), progress=False, device=str(device))
+    print(f"\nonly the head trains, {config.epochs} epochs of 1,475 images")
+    for loss in ("mulsupcon", "macl"):
+        runs = [config.but(loss=loss, lr=lr) for lr in (1e-3, 2e-3, 3e-3)]
+        seconds = min(train(run, progress=False).result["seconds"] for run in runs)
+        print(f"  {loss:10}{seconds:5.1f} s a run, {60 / seconds:4.1f} a minute", flush=True)
+
+
 def random_archive(size: int, images: int, folder: str) -> Archive:
     """Random images, on disk and in no cache of the system; labels of fifty scenes."""
     generator, file = np.random.default_rng(0), Path(folder) / "images.npy"
@@ -245,7 +256,7 @@ def memory(title: str, cases: list[tuple], device: torch.device) -> None:
         print((run.stdout or run.stderr.splitlines()[-1]).strip(), flush=True)
 
 
-PARTS = ("speed", "second", "streaming", "memory")
+PARTS = ("speed", "second", "frozen", "streaming", "memory")
 
 
 def main() -> None:
@@ -261,10 +272,12 @@ def main() -> None:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{device}, {torch.get_num_threads()} threads, load {load}, ResNet-18, macl")
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["MACL_RESULTS"] = folder
         if "second" in options.parts:
-            os.environ["MACL_RESULTS"] = folder
             second_run(device)
-            del os.environ["MACL_RESULTS"]
+        if "frozen" in options.parts:
+            frozen_runs(device)
+        del os.environ["MACL_RESULTS"]
     if "speed" in options.parts:
         for size in options.sizes:
             speed(size, options, device)

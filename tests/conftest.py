@@ -5,10 +5,13 @@ import os
 # Before torch is imported: parallel workers with several threads each slow one another down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from torch import nn
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,31 @@ def archive(tmp_path_factory):
     table = pd.DataFrame(rows, columns=["image", "red", "green", "blue"])
     table.to_csv(folder / "labels.csv", index=False)
     return folder
+
+
+class TinyNet(nn.Module):
+    """RetrievalNet's interface around one linear layer, so that hundreds of runs take seconds."""
+
+    def __init__(self, backbone, weights, embedding_dim, image_size):
+        super().__init__()
+        self.fresh = []
+        self.pool, self.head = nn.AdaptiveAvgPool2d(4), nn.Linear(48, embedding_dim)
+
+    def features(self, images):
+        return self.pool(images).flatten(1)
+
+    def project(self, features):
+        return nn.functional.normalize(self.head(features), dim=1)
+
+    def forward(self, images):
+        return self.project(self.features(images))
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """An empty store, and TinyNet in place of the network, in this process only."""
+    training = importlib.import_module("maclcore.train")  # the attribute is the function
+    monkeypatch.setattr(training, "RetrievalNet", TinyNet)
+    monkeypatch.setattr("maclcore.store.git_revision", lambda: "")
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"

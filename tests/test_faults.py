@@ -2,7 +2,6 @@
 
 import builtins
 import errno
-import importlib
 import io
 import json
 import os
@@ -18,7 +17,6 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
-from torch import nn
 
 from maclcore import checkpoint, progress, store
 from maclcore.__main__ import main
@@ -28,32 +26,7 @@ from maclcore.data import load_archive
 from maclcore.store import Run
 from maclcore.train import _Training, load_model, train
 
-TRAINING = importlib.import_module("maclcore.train")  # the attribute is the function
-
-
-class TinyNet(nn.Module):
-    """RetrievalNet's interface around one linear layer, so that hundreds of runs take seconds."""
-
-    def __init__(self, backbone, weights, embedding_dim, image_size):
-        super().__init__()
-        self.fresh = []
-        self.pool, self.head = nn.AdaptiveAvgPool2d(4), nn.Linear(48, embedding_dim)
-
-    def features(self, images):
-        return self.pool(images).flatten(1)
-
-    def project(self, features):
-        return nn.functional.normalize(self.head(features), dim=1)
-
-    def forward(self, images):
-        return self.project(self.features(images))
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    monkeypatch.setattr(TRAINING, "RetrievalNet", TinyNet)
-    monkeypatch.setattr(store, "git_revision", lambda: "")
-    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture

@@ -12,12 +12,9 @@ import threading
 import time
 from contextlib import suppress
 
-import numpy as np
 import pandas as pd
 import pytest
 from filelock import Timeout
-from PIL import Image
-from torch import nn
 
 from maclcore import experiments, store, workers
 from maclcore.__main__ import main
@@ -29,52 +26,15 @@ from maclcore.train import _Training, train
 TRAINING = importlib.import_module("maclcore.train")  # the attribute is the function
 
 
-class TinyNet(nn.Module):
-    """RetrievalNet's interface around one linear layer; in this process only."""
-
-    def __init__(self, backbone, weights, embedding_dim, image_size):
-        super().__init__()
-        self.fresh = []
-        self.pool, self.head = nn.AdaptiveAvgPool2d(4), nn.Linear(48, embedding_dim)
-
-    def forward(self, images):
-        return self.project(self.features(images))
-
-    def features(self, images):
-        return self.pool(images).flatten(1)
-
-    def project(self, features):
-        return nn.functional.normalize(self.head(features), dim=1)
-
-
 @pytest.fixture(autouse=True)
-def results(monkeypatch, tmp_path):
-    monkeypatch.setattr(TRAINING, "RetrievalNet", TinyNet)
-    monkeypatch.setattr(store, "git_revision", lambda: "")
-    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
-    return tmp_path / "results"
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stripes")
-    (folder / "images").mkdir()
-    generator = np.random.default_rng(0)
-    rows = []
-    for i in range(40):
-        on = generator.random(3) < 0.5
-        on[generator.integers(3)] = True
-        pixels = generator.integers(0, 60, (32, 32, 3)) + 150 * on
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"img{i:02}.png")
-        rows.append([f"img{i:02}", *on.astype(int)])
-    pd.DataFrame(rows, columns=["image", *"rgb"]).to_csv(folder / "labels.csv", index=False)
-    return str(folder)
+def results(tiny):
+    return tiny
 
 
 @pytest.fixture
 def config(archive):
     return Config.from_profile(
-        "smoke", archive=archive, epochs=2, batch_size=16, embedding_dim=8,
+        "smoke", archive=str(archive), epochs=2, batch_size=16, embedding_dim=8,
         backbone="shufflenet_v2_x0_5",
     )  # fmt: skip
 
@@ -89,7 +49,7 @@ def tell(file, seconds):
 def undisturbed(archive, tmp_path_factory):
     """Runs of the real network, long enough to be killed in the middle, and where they are."""
     long = Config.from_profile(
-        "smoke", archive=archive, epochs=30, batch_size=16, embedding_dim=8,
+        "smoke", archive=str(archive), epochs=30, batch_size=16, embedding_dim=8,
         backbone="shufflenet_v2_x0_5",
     )  # fmt: skip
     configs = [long, long.but(seed=1), long.but(loss="chance")]
