@@ -265,6 +265,7 @@ def notebooks(
     *,
     profile: Profile = "smoke",
     archive: str = "synthetic",
+    seeds: tuple[int, ...] = (0,),
     weights: str | None = None,
     only: tuple[str, ...] = (),
     jobs: int | None = None,
@@ -278,15 +279,14 @@ def notebooks(
     Args:
         profile: smoke, quick, frozen or paper.
         archive: as for `train`.
+        seeds: each with its own split.
         weights: initial weights; default: the profile's.
         only: numbers of the notebooks to run, such as 05 06.
         jobs: notebooks at a time; default: the number of cores.
     """
     from maclcore.notebooks import run as run_notebooks
 
-    parameters = {"profile": profile, "archive": archive}
-    if weights is not None:
-        parameters["weights"] = weights
+    parameters = {"profile": profile, "archive": archive, "seeds": seeds, "weights": weights}
     start = time.perf_counter()
     table = run_notebooks(parameters, only, jobs=jobs)
     failed = table.index[table["error"] != ""]

@@ -72,7 +72,7 @@ def save(fig: Figure, name: str, *, shows: str = "synthetic") -> Path:
 def show(fig: Figure, name: str, **options) -> None:
     """`save` a figure and show it, in a third of the bytes that a notebook would make of it."""
     save(fig, name, **options)
-    display(Picture(_png(fig, dpi=85)))
+    display(Picture(_png(fig, dpi=80)))
     plt.close(fig)
 
 
