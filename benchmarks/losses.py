@@ -133,10 +133,8 @@ def main() -> None:
         print(pd.DataFrame(table).T.round(2).to_string(), flush=True)
     best = pd.DataFrame(table).T
     print("\nratios (above 1: ours is faster)")
-    ratio = {"expanded / mulsupcon": best["expanded"] / best["mulsupcon"],
-             "dense / mulsupcon": best["dense"] / best["mulsupcon"]}  # fmt: skip
-    if "pml" in best:
-        ratio["pml / supcon_any"] = best["pml"] / best["supcon_any, one label"]
+    against = {"expanded": "mulsupcon", "dense": "mulsupcon", "pml": "supcon_any, one label"}
+    ratio = {f"{a} / {b}": best[a] / best[b] for a, b in against.items() if a in best}
     print(pd.DataFrame(ratio).round(2).to_string(), flush=True)
     if not arguments.no_memory:
         print("\nMiB beyond the inputs")
