@@ -286,7 +286,8 @@ def notebooks(
     """
     from maclcore.notebooks import run as run_notebooks
 
-    parameters = {"profile": profile, "archive": archive, "seeds": seeds, "weights": weights}
+    parameters = {"profile": profile, "archive": archive, "weights": weights}
+    parameters["seeds"] = list(seeds)  # papermill writes a tuple as text
     start = time.perf_counter()
     table = run_notebooks(parameters, only, jobs=jobs)
     failed = table.index[table["error"] != ""]
