@@ -578,6 +578,9 @@ def surfaces(grids: Mapping[str, pd.DataFrame], metric: str, chance: float | Non
         )  # fmt: skip
         ax.set(xlabel="α", ylabel="β", zlabel=f"{metric} in %", zlim=(low, high))
         ax.set_title(title, y=0.98)
+        for axis in ("x", "y"):
+            ax.locator_params(axis=axis, nbins=5)  # more of them run into one another
+            ax.tick_params(axis=axis, pad=-1)
         ax.view_init(elev=24, azim=-130)
         ax.set_box_aspect(None, zoom=0.85)  # else the z label is cut off
     return fig
