@@ -212,7 +212,8 @@ def stored_alpha_sign(seeds: Iterable[int] | None = None) -> pd.DataFrame:
     table = rows.groupby(TABLE)["loss"]
     rows = rows[table.transform("nunique") > 2]  # more than what the main tables have anyway
     number = rows.groupby([*TABLE, "loss"])["seed"].transform("nunique")
-    return rows[number == number.groupby([rows[name] for name in TABLE]).transform("max")]
+    rows = rows[number == number.groupby([rows[name] for name in TABLE]).transform("max")]
+    return rows.sort_values([*TABLE, "loss", "seed"])
 
 
 def _variant(row: pd.Series) -> str:

@@ -535,8 +535,10 @@ def ablation(
 ) -> Figure:
     """Metrics in percent over the column `x`; one line a value of `by`, mean over the rest; the
     band is the 95 % t-interval over seeds, where there are several."""
-    fig, axes = plt.subplots(1, len(metrics), figsize=(3.3 * len(metrics), 3.1), squeeze=False)
-    palette = sns.color_palette("viridis", runs[by].nunique())
+    lines = runs[by].nunique()
+    size = (3.3 * len(metrics), max(3.1, 0.25 * lines + 0.9))  # as high as its legend
+    fig, axes = plt.subplots(1, len(metrics), figsize=size, squeeze=False)
+    palette = sns.color_palette("viridis", lines)
     for ax, metric in zip(axes.flat, metrics, strict=True):
         for i, (value, part) in enumerate(runs.groupby(by, sort=False)):
             of_seed = 100 * part.pivot_table(index=x, columns="seed", values=metric)
