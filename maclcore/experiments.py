@@ -200,12 +200,10 @@ def stored_main_tables() -> pd.DataFrame:
     return rows[methods == most]
 
 
-def stored_alpha_sign(seeds: Iterable[int] | None = None) -> pd.DataFrame:
-    """`stored_experiment("alpha_sign")`, `loss` naming the variant, without variants that lack one
-    of `seeds` (default: all that others have)."""
+def stored_alpha_sign() -> pd.DataFrame:
+    """`stored_experiment("alpha_sign")`, `loss` naming the variant, without variants that have
+    fewer seeds than others of their table."""
     rows = stored_experiment("alpha_sign")
-    if seeds is not None:
-        rows = rows[rows["seed"].isin(list(seeds))]
     if rows.empty:
         return rows
     rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
