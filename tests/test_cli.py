@@ -56,8 +56,9 @@ def test_the_profile_sets_the_defaults(capsys, archive):
 
 def test_a_dry_run_lists_and_computes_nothing(archive, capsys):
     assert main(["sweep", "alpha_beta", "--archive", str(archive), "--dry-run"]) == 0
-    out = capsys.readouterr().out.splitlines()
+    *out, last = capsys.readouterr().out.splitlines()
     assert len(out) >= 9 and all(line.startswith("to run") for line in out)
+    assert last.startswith(f"{len(out)} of {len(out)} runs")
     assert collect().empty
 
 
