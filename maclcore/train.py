@@ -174,15 +174,18 @@ def _outcome(
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(on, memory_format=torch.channels_last)
     stored = frozen_features(model, archive, split, config, on) if config.frozen_views else None
+    images = archive.images
     if config.loss != "frozen":
-        _Training(config, archive, split, model, folder, on, stored).fit(progress)
+        training = _Training(config, archive, split, model, folder, on, stored)
+        training.fit(progress)
+        images = training.images  # still open, should the file be gone by now
     if distributed.world()[0]:
         return None  # the first process measures
     precision = resolve_precision(config.precision, on, config.image_size)
     if stored:
         z, h = stored.embed(model, split.test)
     else:
-        z, h = embed(model, archive.images, split.test, device=on, precision=precision)
+        z, h = embed(model, images, split.test, device=on, precision=precision)
     features = evaluate(h, y_test)
     if config.loss == "frozen":  # an untrained head says nothing
         return features, None, {"embeddings": {"z": h}}

@@ -249,7 +249,7 @@ def test_a_figure_is_shown_small_and_once(tmp_path, monkeypatch):
     fig = plots.set_sizes({"x": [1, 2, 2]})
     plots.show(fig, "sizes")
     with Image.open(tmp_path / "sizes.png") as saved, Image.open(BytesIO(shown[0].data)) as small:
-        assert abs(saved.width / 150 - small.width / 85) < 0.1
+        assert abs(saved.width / 150 - small.width / 80) < 0.1
     assert len(shown) == 1 and not plt.fignum_exists(fig.number)  # else it is drawn once more
 
 
