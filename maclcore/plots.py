@@ -57,15 +57,16 @@ def use_style() -> None:
     )
 
 
-def save(fig: Figure, name: str, *, shows: str = "synthetic") -> Path:
-    """Write a figure of record, `figures/<name>.png`.
+def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = None) -> Path:
+    """Write a figure of record, `figures/<name>.png`; dpi: None is the style's, less saves bytes
+    where there are many photographs.
 
     A figure that shows images of an archive names it: those of a real archive may not be
     redistributed and go to `figures/private/`, which git ignores.
     """
     folder = paths.figures_root() / ("" if shows == "synthetic" else "private")
     with paths.atomic_path(folder / f"{name}.png") as temporary:
-        temporary.write_bytes(_png(fig))
+        temporary.write_bytes(_png(fig, dpi))
     return folder / f"{name}.png"
 
 
