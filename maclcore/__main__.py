@@ -196,10 +196,10 @@ def compare(a: Positional[str], b: Positional[str]) -> None:
 
 
 def sweep(
-    experiment: Positional[str] = "main_tables",
+    experiments: Positional[tuple[str, ...]] = ("main_tables",),
     *,
     profile: Profile = "smoke",
-    archive: str = "synthetic",
+    archive: tuple[str, ...] = ("synthetic",),
     seeds: tuple[int, ...] = (0,),
     weights: str | None = None,
     workers: int = 1,
@@ -209,18 +209,19 @@ def sweep(
     budget: str | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Run what the store lacks of an experiment: a table or figure of the paper.
+    """Run what the store lacks of experiments, the tables and figures of the paper.
 
     The same command goes on where it was interrupted; a second one beside it shares the work. A run
     that fails holds nobody up: it is named at the end, and `runs` lists it as failed.
-    Example: python -m maclcore sweep main_tables --profile quick --archive dlrsd --seeds 0 1 2
+    Example: python -m maclcore sweep all --profile paper --archive dlrsd ml_aid --seeds 0 1 2
     Example: python -m maclcore sweep main_tables --workers 2 --budget 25m
-    Example: python -m maclcore sweep main_tables --scheduler tcp://head:8786
+    Example: python -m maclcore sweep main_tables alpha_beta --scheduler tcp://head:8786
 
     Args:
-        experiment: main_tables, alpha_beta, temperature, learning_rate, pretraining or alpha_sign.
+        experiments: main_tables (Tables 4-6), alpha_beta (Figure 9), temperature (Figure 10),
+            learning_rate (Figure 11), pretraining (Table 7), alpha_sign; or all.
         profile: smoke, quick, frozen or paper.
-        archive: as for `train`.
+        archive: one or several, each as for `train`.
         seeds: each with its own split.
         weights: overrides the profile's initial weights.
         workers: processes that share this machine's threads, or have a GPU each; 1: this one.
@@ -236,10 +237,17 @@ def sweep(
     from maclcore.sweep import estimate, lacking
     from maclcore.sweep import sweep as run_sweep
 
-    if experiment not in EXPERIMENTS:
-        raise ValueError(f"unknown experiment {experiment!r}{nearest(experiment, EXPERIMENTS)}")
+    names = EXPERIMENTS if experiments == ("all",) else experiments
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise ValueError(f"unknown experiment {name!r}{nearest(name, EXPERIMENTS)}")
     overrides = {} if weights is None else {"weights": weights}
-    configs = EXPERIMENTS[experiment](profile, archive, seeds, **overrides)
+    configs = [
+        config
+        for name in names
+        for place in archive
+        for config in EXPERIMENTS[name](profile, place, seeds, **overrides)
+    ]
     if dry_run:
         todo = lacking(configs)
         costs = estimate(todo)

@@ -16,10 +16,8 @@ from maclcore.data import Archive, Split
 from maclcore.data.augment import augment, draw
 from maclcore.data.cache import cached, save
 from maclcore.data.stream import Images
-from maclcore.model import RetrievalNet, autocast, resolve_precision
+from maclcore.model import RetrievalNet, resolve_precision
 from maclcore.retrieval import embed
-
-BATCH = 256
 
 
 class Features(NamedTuple):
@@ -60,7 +58,6 @@ def frozen_features(
     return Features(clean, views.reshape(config.frozen_views, len(split.train), -1))
 
 
-@torch.inference_mode()
 def _write(
     temporary: Path,
     model: RetrievalNet,
@@ -70,14 +67,10 @@ def _write(
     on: torch.device,
 ) -> None:
     precision = resolve_precision(config.precision, on, config.image_size)
-    images = Images(archive.images, on)
-    _, clean = embed(model, images, device=on, precision=precision)
-    parts = [clean]
+    look = partial(embed, model, Images(archive.images, on), device=on, precision=precision)
+    parts = [look()[1]]
     for view in range(config.frozen_views):
-        uniform = draw(len(images), seed=config.seed, epoch=view)
-        for index in images.ahead(torch.from_numpy(split.train).split(BATCH)):
-            pixels = augment(images[index], uniform[index].to(on))
-            with autocast(on, precision):
-                features = model.features(pixels.contiguous(memory_format=torch.channels_last))
-            parts.append(features.float().cpu())
+        varied = draw(len(archive), seed=config.seed, epoch=view).to(on)
+        _, features = look(split.train, transform=lambda x, i, v=varied: augment(x, v[i.to(on)]))
+        parts.append(features)
     save(temporary, torch.cat(parts).numpy())

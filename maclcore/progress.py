@@ -21,23 +21,24 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """Images done, a second and to go: a bar on a terminal or in a notebook, elsewhere lines.
+    """Units done, a second and to go: a bar on a terminal or in a notebook, elsewhere lines.
 
-    `done` of `total` images were done before. Says nothing unless `wanted`.
+    `done` of `total` were done before. Says nothing unless `wanted`.
     """
 
-    def __init__(self, label: str, done: int, total: int, wanted: bool) -> None:
+    def __init__(self, label: str, unit: str, done: int, total: int, wanted: bool) -> None:
         self.bar = tqdm(
             desc=label,
             initial=done,
             total=total,
-            unit=" images",
+            unit=f" {unit}",
             unit_scale=True,
+            smoothing=0,  # by the mean so far
             disable=None if wanted else True,  # None: off where there is no terminal
         )
         self.lines = wanted and self.bar.disable
-        self.label, self.done, self.total, self.last = label, done, total, ""
-        self.before, self.start = done, time.monotonic()
+        self.label, self.unit, self.last = label, unit, ""
+        self.before, self.done, self.total, self.start = done, done, total, time.monotonic()
         self.due = self.start + EVERY
 
     def __enter__(self) -> "Progress":
@@ -51,16 +52,15 @@ class Progress:
         self.last = f", {text}"
         self.bar.set_postfix_str(text)
 
-    def advance(self, images: int) -> None:
-        self.done += images
-        self.bar.update(images)
+    def advance(self, number: int = 1) -> None:
+        self.done += number
+        self.bar.update(number)
         now = time.monotonic()
         if self.lines and now >= self.due:
             self.due = now + EVERY
-            rate = (self.done - self.before) / (now - self.start)
-            left = tqdm.format_interval((self.total - self.done) / rate)
-            done = f"{self.done / self.total:.0%}"
-            say(f"{self.label}: {done}, {rate:.0f} images/s, {left} left{self.last}")
+            left = (self.total - self.done) * (now - self.start) / (self.done - self.before)
+            done = f"{self.done:,} of {self.total:,} {self.unit}"
+            say(f"{self.label}: {done}, {tqdm.format_interval(left)} left{self.last}")
 
 
 @contextmanager

@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from maclcore import paths, store
 from maclcore.config import Config
-from maclcore.progress import EVERY, say
+from maclcore.progress import Progress, say
 from maclcore.store import Run, collect
 from maclcore.train import REFERENCES
 from maclcore.workers import BUSY, place
@@ -60,7 +59,7 @@ def sweep(
     failed, left_out, began = {}, set(), time.monotonic()
     attempts = Counter()
     with (
-        _Countdown(len(queue), progress) as countdown,
+        Progress("sweep", "runs", 0, len(queue), progress) as bar,
         place(min(workers, max(len(queue), 1)), scheduler, jobqueue) as at,
     ):
         while queue or at.flying:
@@ -73,7 +72,7 @@ def sweep(
                     at.start(config, min(wait, max(left, 0.0)))
             for config, outcome in at.ended():
                 if outcome is None:
-                    countdown.one_less()
+                    bar.advance()
                 elif outcome == BUSY:  # the others first; then long enough to see it abandoned
                     queue.append((config, 1.5 * store.LEASE))
                 else:
@@ -158,35 +157,6 @@ def _hardware() -> str:
 
 def _run(config: Config) -> Run:
     return Run(paths.runs_root() / config.run_id)
-
-
-class _Countdown:
-    """Runs done and the time left, by the mean so far: a bar, or lines where there is no terminal.
-
-    Says nothing unless `wanted`.
-    """
-
-    def __init__(self, total: int, wanted: bool) -> None:
-        disable = None if wanted else True
-        self.bar = tqdm(total=total, desc="runs", unit="run", smoothing=0, disable=disable)
-        self.lines = wanted and self.bar.disable
-        self.done, self.total, self.began = 0, total, time.monotonic()
-        self.due = self.began + EVERY
-
-    def __enter__(self) -> "_Countdown":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.bar.close()
-
-    def one_less(self) -> None:
-        self.done += 1
-        self.bar.update()
-        now = time.monotonic()
-        if self.lines and now >= self.due:
-            self.due = now + EVERY
-            left = (now - self.began) / self.done * (self.total - self.done)
-            say(f"{self.done} of {self.total} runs, {tqdm.format_interval(left)} left")
 
 
 def stored(configs: Iterable[Config]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import safe_open
@@ -173,24 +174,35 @@ def _outcome(
     if on.type == "cuda" and distributed.world()[1] > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(on, memory_format=torch.channels_last)
-    stored = frozen_features(model, archive, split, config, on) if config.frozen_views else None
-    images = archive.images
+    if config.frozen_views:
+        source = frozen_features(model, archive, split, config, on)
+    else:
+        source = Images(archive.images, on, keep=config.loss != "frozen")
     if config.loss != "frozen":
-        training = _Training(config, archive, split, model, folder, on, stored)
-        training.fit(progress)
-        images = training.images  # still open, should the file be gone by now
+        _Training(config, archive, split, model, source, folder, on).fit(progress)
     if distributed.world()[0]:
         return None  # the first process measures
-    precision = resolve_precision(config.precision, on, config.image_size)
-    if stored:
-        z, h = stored.embed(model, split.test)
-    else:
-        z, h = embed(model, images, split.test, device=on, precision=precision)
+    z, h = _embed(config, model, source, split.test, on)
     features = evaluate(h, y_test)
     if config.loss == "frozen":  # an untrained head says nothing
         return features, None, {"embeddings": {"z": h}}
-    kept = {k: v for k, v in model.state_dict().items() if not stored or k.startswith("head.")}
+    trained = "head." if config.frozen_views else ""
+    kept = {k: v for k, v in model.state_dict().items() if k.startswith(trained)}
     return evaluate(z, y_test), features, {"weights": kept, "embeddings": {"z": z}}
+
+
+def _embed(
+    config: Config,
+    model: RetrievalNet,
+    source: Images | Features,
+    index: np.ndarray,
+    on: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """As `retrieval.embed`, of the images `index`."""
+    if isinstance(source, Features):
+        return source.embed(model, index)
+    precision = resolve_precision(config.precision, on, config.image_size)
+    return embed(model, source, index, device=on, precision=precision)
 
 
 @dataclass
@@ -201,9 +213,9 @@ class _Training:
     archive: Archive
     split: Split
     model: RetrievalNet
+    source: Images | Features  #: features where only the head trains
     folder: Path
     on: torch.device
-    stored: Features | None = None  #: where only the head trains
 
     def __post_init__(self) -> None:
         config, labels = self.config, self.archive.labels
@@ -218,6 +230,7 @@ class _Training:
         self.loss = build_loss(
             config.loss, self.stats, embedding_dim=config.embedding_dim, **config.loss_params
         ).to(self.on)
+        self.stored = isinstance(self.source, Features)
         self.network = self.model.head if self.stored else self.model  # what trains
         self.parameters = [*self.network.parameters(), *self.loss.parameters()]
         self.optimizer = torch.optim.Adam(
@@ -226,7 +239,6 @@ class _Training:
         self.precision = resolve_precision(config.precision, self.on, config.image_size)
         if self.on.type == "cuda":
             torch.backends.cudnn.deterministic = True  # the same bits in every run
-        self.images = Images(self.archive.images, self.on, keep=not self.stored)
         self.y = torch.from_numpy(labels).to(self.on)
         self.modules: dict[str, nn.Module] = {"model": self.network, "loss": self.loss}
         self.queue, self.form = None, LOSSES[config.loss].queue
@@ -246,7 +258,9 @@ class _Training:
         self.history = checkpoint.restore(self.folder, config.run_id, self.modules, self.optimizer)
         images = sum(map(len, self.batches(0)))  # of an epoch, for the progress bar
         done = len(self.history)
-        with Progress(config.run_id, done * images, config.epochs * images, progress) as bar:
+        with Progress(
+            config.run_id, "images", done * images, config.epochs * images, progress
+        ) as bar:
             with sigterm() as asked, tensorboard(self.folder, done) as write:
                 for epoch in range(done, config.epochs):
                     start = time.perf_counter()
@@ -284,15 +298,15 @@ class _Training:
             group["lr"] = lr
         views = 2 if self.queue else config.views
         if self.stored:
-            varied = self.stored.of_epoch(epoch, views).to(self.on)
+            varied = self.source.of_epoch(epoch, views).to(self.on)
         else:
-            varied = draw(len(self.images), seed=config.seed, epoch=epoch, views=views)[self.rows]
+            varied = draw(len(self.source), seed=config.seed, epoch=epoch, views=views)[self.rows]
         batches = self.batches(epoch)
         self.network.train()
         start = time.perf_counter()
         losses, norms = [], []
         own = [self.rows[batch].tensor_split(self.processes)[self.rank] for batch in batches]
-        coming = own if self.stored else self.images.ahead(own)
+        coming = own if self.stored else self.source.ahead(own)
         for batch, _ in zip(batches, coming, strict=True):
             loss, norm = self.step(batch, varied)
             losses.append(loss)
@@ -383,7 +397,7 @@ class _Training:
         """Embeddings (B, D) of the images `index` (B,), each in the view that `varied` gives it."""
 
         def forward(index: Tensor, uniform: Tensor) -> Tensor:
-            images = augment(self.images[index], uniform)
+            images = augment(self.source[index], uniform)
             with autocast(self.on, self.precision):
                 return network(images.contiguous(memory_format=torch.channels_last))
 
@@ -393,8 +407,5 @@ class _Training:
 
     def validate(self) -> dict[str, float]:
         index = self.split.validation
-        if self.stored:
-            z, _ = self.stored.embed(self.model, index)
-        else:
-            z, _ = embed(self.model, self.images, index, device=self.on, precision=self.precision)
+        z, _ = _embed(self.config, self.model, self.source, index, self.on)
         return {**evaluate(z, self.archive.labels[index]).summary(), **collapse(z)}

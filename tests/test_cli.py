@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from maclcore.__main__ import VERBS, main
+from maclcore.experiments import EXPERIMENTS
 from maclcore.store import collect
 
 
@@ -60,6 +61,23 @@ def test_a_dry_run_lists_and_computes_nothing(archive, capsys):
     assert len(out) >= 9 and all(line.startswith("to run") for line in out)
     assert last.startswith(f"{len(out)} of {len(out)} runs")
     assert collect().empty
+
+
+def test_one_command_sweeps_all_experiments_on_several_archives(archive, capsys):
+    words = ["--archive", str(archive), "synthetic", "--seeds", "0", "1", "--dry-run"]
+    expected = {
+        config.run_id
+        for name in (str(archive), "synthetic")
+        for experiment in EXPERIMENTS.values()
+        for config in experiment("smoke", name, (0, 1))
+    }
+    assert main(["sweep", "all", *words]) == 0
+    *out, last = capsys.readouterr().out.splitlines()
+    assert {line.split()[2] for line in out} == expected and len(out) == len(expected)
+    assert last.startswith(f"{len(expected)} of {len(expected)} runs")
+    assert main(["sweep", "alpha_sign", "learning_rate", *words]) == 0
+    some = {line.split()[2] for line in capsys.readouterr().out.splitlines()[:-1]}
+    assert len(some) < len(expected) and some < expected
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -307,7 +307,8 @@ def test_without_a_terminal_there_is_a_line_at_fixed_intervals(config, monkeypat
     train(config)
     lines = [line for line in capsys.readouterr().err.splitlines() if config.run_id in line]
     assert len(lines) == 6  # every step, since no time passes between two lines
-    assert " images/s, " in lines[0] and lines[-1].startswith(f"{config.run_id}: 100%")
+    assert lines[0].startswith(f"{config.run_id}: 16 of 96 images, ") and " left" in lines[0]
+    assert lines[-1].startswith(f"{config.run_id}: 96 of 96 images, 00:00 left")
     assert "mAP " not in lines[0] and "mAP " in lines[-1]
 
 
