@@ -386,8 +386,9 @@ def _panel(
     paper: pd.DataFrame | None, intervals: pd.DataFrame | None,
 ) -> None:  # fmt: skip
     for reference, line in REFERENCE_STYLE.items():
-        for value in runs.loc[runs["loss"] == reference, metric]:
-            ax.axvline(100 * value, color=GREY, ls=line, lw=1)
+        values = 100 * runs.loc[runs["loss"] == reference, metric]
+        ax.axvspan(values.min(), values.max(), color=GREY, alpha=0.25, lw=0)  # each seed its split
+        ax.axvline(values.mean(), color=GREY, ls=line, lw=1)
     for y, method in enumerate(methods):
         values = 100 * runs.loc[runs["loss"] == method, metric]
         ax.plot(values, [y] * len(values), "o", color=colour(method), ms=5, alpha=0.8)
@@ -556,7 +557,10 @@ def ablation(
                 ax.axhline(100 * value, color=GREY, ls=line, lw=1, label=reference)
         ax.set(xlabel=SYMBOLS.get(x, x), ylabel=f"{metric} in %")
         if log:
+            tried = sorted(runs[x].unique())
             ax.set_xscale("log")
+            ax.set_xticks(tried, [f"{value:g}" for value in tried])
+            ax.minorticks_off()
     handles, names = ax.get_legend_handles_labels()
     fig.legend(handles, names, loc="outside right center")
     return fig
@@ -567,7 +571,7 @@ def surfaces(grids: Mapping[str, pd.DataFrame], metric: str, chance: float | Non
     span the surfaces, the axis also the plane at `chance`."""
     low, high = _range(grids, chance)
     bottom, top = _range(grids, None)
-    fig = plt.figure(figsize=(5.2 * len(grids), 4.2))
+    fig = plt.figure(figsize=(4.6 * len(grids), 3.7))
     for i, (title, grid) in enumerate(grids.items()):
         ax = fig.add_subplot(1, len(grids), i + 1, projection="3d")
         beta, alpha = np.meshgrid(grid.columns, grid.index)
@@ -580,12 +584,12 @@ def surfaces(grids: Mapping[str, pd.DataFrame], metric: str, chance: float | Non
             edgecolor="0.3", lw=0.5, rstride=1, cstride=1,
         )  # fmt: skip
         ax.set(xlabel="α", ylabel="β", zlabel=f"{metric} in %", zlim=(low, high))
-        ax.set_title(title, y=0.98)
+        ax.set_title(title, y=1.0)
         for axis in ("x", "y"):
             ax.locator_params(axis=axis, nbins=5)  # more of them run into one another
             ax.tick_params(axis=axis, pad=-1)
         ax.view_init(elev=24, azim=-130)
-        ax.set_box_aspect(None, zoom=0.85)  # else the z label is cut off
+        ax.set_box_aspect((5, 5, 4), zoom=0.95)  # the z label just fits
     return fig
 
 
