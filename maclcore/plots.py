@@ -385,10 +385,10 @@ def _panel(
     ax: plt.Axes, metric: str, methods: Sequence[str], runs: pd.DataFrame,
     paper: pd.DataFrame | None, intervals: pd.DataFrame | None,
 ) -> None:  # fmt: skip
-    for reference, line in REFERENCE_STYLE.items():
+    for reference in REFERENCE_STYLE.keys() & set(runs["loss"]):
         values = 100 * runs.loc[runs["loss"] == reference, metric]
         ax.axvspan(values.min(), values.max(), color=GREY, alpha=0.25, lw=0)  # each seed its split
-        ax.axvline(values.mean(), color=GREY, ls=line, lw=1)
+        ax.axvline(values.mean(), color=GREY, ls=REFERENCE_STYLE[reference], lw=1)
     for y, method in enumerate(methods):
         values = 100 * runs.loc[runs["loss"] == method, metric]
         ax.plot(values, [y] * len(values), "o", color=colour(method), ms=5, alpha=0.8)

@@ -108,6 +108,9 @@ def intervals_of(runs):
 def test_every_archive_has_its_row_of_panels_framed_by_its_references(runs):
     other = runs[runs["loss"].isin(["chance", "macl", "oracle"])].copy()
     other[list(METRICS)] = other[list(METRICS)] / 2
+    again = other[other["loss"] != "macl"].assign(seed=1)
+    again[list(METRICS)] += 0.01
+    other = pd.concat([other, again])
     archives = {"A": (runs, None, intervals_of(runs)), "B": (other, None, None)}
     fig = plots.archive_panels(archives)
     axes = np.array(fig.axes).reshape(2, len(METRICS))
@@ -116,8 +119,11 @@ def test_every_archive_has_its_row_of_panels_framed_by_its_references(runs):
     for line, (part, *_) in zip(axes, archives.values(), strict=True):
         for ax, metric in zip(line, METRICS, strict=True):
             frame = {x.get_xdata()[0] for x in ax.lines if x.get_linestyle() in (":", "--", "-.")}
-            wanted = part.loc[part["loss"].isin(plots.REFERENCE_STYLE), metric]
-            assert np.allclose(sorted(frame), sorted(100 * wanted))
+            references = part[part["loss"].isin(plots.REFERENCE_STYLE)]
+            seeds = (100 * references[metric]).groupby(references["loss"])
+            assert np.allclose(sorted(frame), sorted(seeds.mean()))
+            spans = sorted((p.get_x(), p.get_x() + p.get_width()) for p in ax.patches)
+            assert np.allclose(spans, sorted(zip(seeds.min(), seeds.max(), strict=True)))
     bars = [line.get_xdata() for line in axes[0, 0].lines if line.get_lw() == 4]
     values = 100 * runs.set_index("loss").loc[list(LOSSES), METRICS[0]]
     assert np.allclose(bars, np.stack([values - 5, values + 10], axis=1))
