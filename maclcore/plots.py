@@ -385,7 +385,7 @@ def _panel(
     ax: plt.Axes, metric: str, methods: Sequence[str], runs: pd.DataFrame,
     paper: pd.DataFrame | None, intervals: pd.DataFrame | None,
 ) -> None:  # fmt: skip
-    for reference in REFERENCE_STYLE.keys() & set(runs["loss"]):
+    for reference in [name for name in REFERENCE_STYLE if name in set(runs["loss"])]:
         values = 100 * runs.loc[runs["loss"] == reference, metric]
         ax.axvspan(values.min(), values.max(), color=GREY, alpha=0.25, lw=0)  # each seed its split
         ax.axvline(values.mean(), color=GREY, ls=REFERENCE_STYLE[reference], lw=1)
