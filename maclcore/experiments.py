@@ -205,8 +205,11 @@ def stored_experiment(name: str) -> pd.DataFrame:
 
 
 def stored_main_tables() -> pd.DataFrame:
-    """`stored_experiment("main_tables")` without the seeds that lack a method of their table."""
+    """`stored_experiment("main_tables")` without the seeds that lack a method of their table, and
+    without what is no table, having no row of chance: such as the half of `pretraining`."""
     rows = stored_experiment("main_tables")
+    chance = (rows["loss"] == "chance").groupby([rows[name] for name in [*TABLE, "seed"]])
+    rows = rows[chance.transform("any").astype(bool)]  # not bool where there are no rows
     methods = rows.groupby([*TABLE, "seed"])["loss"].transform("nunique")
     most = methods.groupby([rows[name] for name in TABLE]).transform("max")
     return rows[methods == most]

@@ -70,6 +70,7 @@ def test_main_tables_leave_out_seeds_that_lack_a_method_and_runs_of_other_settin
     configs = experiments.main_tables("quick", "dlrsd", (0, 1), weights="none")[:-1]
     configs += [config.but(lr=0.5) for config in configs]
     configs += experiments.main_tables("frozen", "dlrsd", (3,), weights="none")[:5]
+    configs += experiments.pretraining("quick", "ml_aid", (0,), weights="imagenet")
     configs += experiments.main_tables("smoke", "dlrsd") + experiments.main_tables(
         "quick", "synthetic"
     )
