@@ -432,6 +432,38 @@ def differences(comparison: pd.DataFrame, reference: str, alpha: float = 0.05) -
     return fig
 
 
+def differences_over(comparison: pd.DataFrame, x: str, by: str, reference: str) -> Figure:
+    """Points by which methods differ from `reference` over the column `x`, with intervals; one line
+    a value of `by`, from rows of `statistics.compare` that have both. One scale for all metrics,
+    logarithmic beyond 3 points."""
+    metrics, near = comparison.index.unique("metric"), 3
+    width = -(-(len(metrics) + 1) // 2)  # with room for the legend
+    fig, axes = plt.subplots(2, width, figsize=(2.7 * width, 5.2), sharey=True, squeeze=False)
+    palette = sns.color_palette("colorblind")
+    low, high = 100 * comparison["low"].min(), 100 * comparison["high"].max()
+    ticks = [v for v in (-50, -20, -10, *range(-near, near + 1), 10, 20, 50) if low < v < high]
+    for ax, metric in zip(axes.flat, metrics, strict=False):
+        ax.axhline(0, color=GREY, lw=1)
+        for i, (value, part) in enumerate(comparison.loc[metric].groupby(by)):
+            part = part.sort_values(x)
+            middle = 100 * part["difference"]
+            ends = abs(100 * part[["low", "high"]].T.to_numpy() - middle.to_numpy())
+            aside = part[x] + 0.04 * i  # or one interval hides the other
+            ax.errorbar(aside, middle, ends, fmt="o-", color=palette[i], ms=4, lw=1.2, label=value)
+        ax.set(title=metric, xlabel=SYMBOLS.get(x, x))
+        ax.set_xticks(sorted(comparison[x].unique()))
+        ax.set_yscale("symlog", linthresh=near)
+        ax.set_yticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+        ax.minorticks_off()
+    for line in axes:
+        line[0].set_ylabel("points")
+    for ax in axes.flat[len(metrics) :]:
+        ax.axis("off")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    axes[-1, -1].legend(handles, names, title=f"minus {label(reference)}", loc="center")
+    return fig
+
+
 def critical_difference(
     mean_ranks: pd.Series, difference: float, cliques: Sequence[tuple[float, float]]
 ) -> Figure:

@@ -130,6 +130,28 @@ def test_every_archive_has_its_row_of_panels_framed_by_its_references(runs):
     assert not [line for line in axes[1, 0].lines if line.get_lw() == 4]
 
 
+def test_differences_over_a_parameter_have_a_line_a_setting_with_its_intervals():
+    index = pd.MultiIndex.from_product([["m", "n"], ["a", "b", "c", "d"]], names=["metric", "loss"])
+    table = pd.DataFrame(
+        {"difference": np.arange(8) / 100, "low": np.arange(8) / 100 - 0.2,
+         "high": np.arange(8) / 100 + 0.1, "x": [1.0, -1.0, 1.0, -1.0] * 2,
+         "by": ["w", "w", "1", "1"] * 2}, index,
+    )  # fmt: skip
+    fig = plots.differences_over(table, "x", "by", "mulsupcon")
+    for ax, metric in zip(fig.axes, "mn", strict=False):
+        assert ax.get_title() == metric and ax.get_yscale() == "symlog"
+        for container, value in zip(ax.containers, ["1", "w"], strict=True):
+            part = table.loc[metric].query("by == @value").sort_values("x")
+            line, _, (bars,) = container
+            assert container.get_label() == value
+            assert np.allclose(line.get_ydata(), 100 * part["difference"])
+            assert np.allclose(line.get_xdata(), part["x"], atol=0.05)
+            ends = [segment[:, 1] for segment in bars.get_segments()]
+            assert np.allclose(ends, 100 * part[["low", "high"]])
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()][:3] == ["-10", "-3", "-2"]
+    assert fig.axes[-1].get_legend().get_title().get_text() == "minus MulSupCon"
+
+
 def test_differences_are_filled_where_they_are_not_luck():
     index = pd.MultiIndex.from_product([["m", "n"], ["wg_macl", "lbase", "frozen"]])
     table = pd.DataFrame(
