@@ -14,6 +14,7 @@ SIZES = {
     "temperature": 6,
     "learning_rate": 6,
     "pretraining": 6,
+    "alpha_sign": 13,
 }
 
 
@@ -21,7 +22,7 @@ SIZES = {
 def test_an_experiment_is_a_list_of_different_runs(name):
     configs = experiments.EXPERIMENTS[name]("quick", "dlrsd", (0, 1), weights="imagenet")
     assert len({config.run_id for config in configs}) == len(configs)
-    assert len(configs) == 2 * SIZES.get(name, 12)
+    assert len(configs) == 2 * SIZES[name]
     assert {config.seed for config in configs} == {0, 1}
     for config in configs:
         assert (config.profile, config.archive) == ("quick", "dlrsd")
@@ -51,7 +52,7 @@ def test_head_only_runs_afford_every_axis_and_never_pass_for_others():
 def test_the_sign_of_alpha_shares_its_ends_with_the_main_tables():
     tables = {config.run_id for config in experiments.main_tables("quick", "dlrsd")}
     configs = experiments.alpha_sign("quick", "dlrsd")
-    assert [config.run_id in tables for config in configs] == [True, True] + 10 * [False]
+    assert [config.run_id in tables for config in configs] == [True, False, True] + 10 * [False]
 
 
 def collected(configs):
@@ -86,12 +87,13 @@ def test_stored_variants_are_those_with_all_seeds(monkeypatch):
     configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
     configs = [c for c in configs if not (c.seed == 1 and c.loss_params.get("alpha") == 0.5)]
     configs += experiments.main_tables("quick", "ml_aid", (0,), weights="none")
+    configs += experiments.temperature("frozen", "ml_aid", (0,), weights="none")
     configs += experiments.alpha_sign("smoke", "synthetic")
     store = collected(configs)
     monkeypatch.setattr(experiments, "collect", lambda: store)
     found = experiments.stored_alpha_sign()
-    assert set(found["archive"]) == {"dlrsd"} and len(found) == 2 * 10
-    assert "MACL, α = −0.5, w = 1" in set(found["loss"])
+    assert set(found["archive"]) == {"dlrsd"} and len(found) == 2 * 11
+    assert {"MACL, α = −0.5, w = 1", "MulSupCon, τ = 0.5"} < set(found["loss"])
     assert not found["loss"].str.contains("α = 0.5").any()
     monkeypatch.setattr(experiments, "collect", lambda: store.iloc[:0])
     assert experiments.stored_alpha_sign().empty and experiments.stored_main_tables().empty
