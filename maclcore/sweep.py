@@ -109,7 +109,7 @@ def lacking(configs: Iterable[Config]) -> list[Config]:
 def estimate(configs: Iterable[Config]) -> pd.DataFrame:
     """How long runs will take, by those in the store: one row each, by run_id.
 
-    `seconds`, NaN if the store has nothing to compare with. `basis`: the mean of runs on this
+    `seconds`, NaN if the store has nothing to compare with. `basis`: the median of runs on this
     hardware that are alike in all that costs time, or else what is stored (of this hardware, if
     there is any), scaled by training images × epochs × pixels.
     """
@@ -131,7 +131,7 @@ def _estimate(config: Config, rows: pd.DataFrame) -> tuple[float, str]:
     key = _alike(vars(config))
     alike = rows[rows["here"] & (rows["key"] == key)]
     if len(alike):
-        return alike["seconds"].mean(), f"mean of {len(alike)} alike"
+        return alike["seconds"].median(), f"median of {len(alike)} alike"
     kin = rows[rows["kind"] == key[0]]
     if kin.empty:
         return float("nan"), "nothing of its kind is stored"

@@ -253,7 +253,7 @@ def test_costs_come_from_the_store_and_a_budget_keeps_to_them(config, monkeypatc
     ])  # fmt: skip
     assert list(costs["seconds"])[:3] == pytest.approx([100, 200, 400])
     assert list(costs["basis"]) == [
-        "mean of 1 alike", "scaled from 1 here", "scaled from 1 here",
+        "median of 1 alike", "scaled from 1 here", "scaled from 1 here",
         "nothing of its kind is stored",
     ]  # fmt: skip
     result = json.loads((results / "runs" / long.run_id / "result.json").read_text())
