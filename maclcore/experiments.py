@@ -148,7 +148,7 @@ def alpha_sign(
 ) -> list[Config]:
     """Not in the paper: which sign should α have? MACL at τ = 0.3, with rarity weights and without.
 
-    Full length, beside MulSupCon and MACL as printed from the main tables, and MulSupCon at τ = 0.5:
+    Full length, beside MulSupCon and MACL as printed from the main tables, and MulSupCon at 0.5:
     α = −0.5 makes temperatures of 0.3 to 0.5, and may owe what it gains to these and not to their
     depending on overlap. 13 runs a seed.
     """
