@@ -139,7 +139,11 @@ def evaluate(
     parts = source.split(config.split_seed)._asdict()
     index = np.arange(len(source.images)) if split == "all" else parts[split]
     precision = resolve_precision(config.precision, torch.device("cpu"), config.image_size)
-    z, h = embed(load_model(found), source.images, index, precision=precision)
+    model = load_model(found)
+    z, h = embed(model, source.images, index, precision=precision)
+    if config.frozen_views:  # its head saw stored features, and was measured on them, in float32
+        with torch.inference_mode():
+            z = model.project(h)
     y = source.labels[index]
     print(f"{source.title}, {split}: {len(index)} queries, each against the others")
     _print_metrics(

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,7 +40,8 @@ def save(
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{i}.{key}"] = value
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"run_id": run_id, "history": json.dumps(history), "crc32": _checksum(tensors)}
+    metadata = {"run_id": run_id, "history": json.dumps(history)}
+    metadata["crc32"] = _checksum(tensors, metadata)
     file = folder / f"checkpoint-{len(history) % 2}.safetensors"
     try:
         store.write_tensors(file, tensors, metadata)
@@ -68,7 +70,7 @@ def restore(
             continue
         if metadata["run_id"] != run_id:
             raise ValueError(f"{file} belongs to run {metadata['run_id']}; delete it")
-        states.append((json.loads(metadata["history"]), tensors))
+        states.append((metadata["history"], tensors))
     if not states:
         return []
     history, tensors = max(states, key=lambda state: len(state[0]))
@@ -91,17 +93,17 @@ def remove(folder: Path) -> None:
         file.unlink()
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(file, framework="pt") as stored:
         metadata = stored.metadata()
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    if _checksum(tensors) != metadata["crc32"]:
+    if _checksum(tensors, metadata) != metadata["crc32"]:
         raise ValueError("its checksum does not agree")
-    return tensors, metadata
+    return tensors, {**metadata, "history": json.loads(metadata["history"])}
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    value = 0
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    value = zlib.crc32(f"{metadata['run_id']} {metadata['history']}".encode())
     for name in sorted(tensors):
         value = zlib.crc32(tensors[name].numpy(), zlib.crc32(name.encode(), value))
     return f"{value:08x}"

@@ -89,7 +89,11 @@ class Config:
     profile: Literal["smoke", "quick", "frozen", "paper"] = "paper"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "loss_params", dict(sorted(self.loss_params.items())))
+        numbers = {  # 1 and 1.0 are one configuration, and have one run_id
+            name: float(value) if type(value) is int else value
+            for name, value in sorted(self.loss_params.items())
+        }
+        object.__setattr__(self, "loss_params", numbers)
         for name in ("image_size", "embedding_dim", "batch_size", "lr", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

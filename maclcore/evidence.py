@@ -29,8 +29,8 @@ SEEDS = 3  # fewer decide nothing: their interval is too wide, or there is none
 SPLITS = range(20)
 BATCH = 128
 #: runs that are compared agree in these, and differ in what `method` names
-PROTOCOL = ["profile", "image_size", "epochs", "weights"]
-SYMBOLS = {"alpha": "α", "beta": "β", "temperature": "τ", "reweight": "PLR"}
+PROTOCOL = ["profile", "image_size", "epochs", "weights", "archive: fingerprint"]
+SYMBOLS = {"alpha": "α", "beta": "β", "temperature": "τ"}
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,11 @@ def method(loss: str, **setting) -> str:
 
 
 def describe(name: str) -> str:
-    """A `method` as sentences call it: "MACL (τ = 0.3)"."""
-    loss, *words = name.split()
+    """A `method` as sentences call it: "MACL (τ = 0.3, w = 1)"."""
+    loss, *words = name.replace("reweight=False", "w=1").split()
     words = [word.split("=") for word in words]
     setting = ", ".join(f"{SYMBOLS.get(key, key)} = {value}" for key, value in words)
+    setting = setting.replace("-", "−")
     return method_label(loss) + (f" ({setting})" if setting else "")
 
 
@@ -105,6 +106,8 @@ def comparable_runs() -> pd.DataFrame:
         kept[run_id] = method(config.loss, **setting), cosine
     extra = pd.DataFrame.from_dict(kept, orient="index", columns=["method", "mean_cosine"])
     rows = rows.loc[list(kept)].join(extra)
+    # a parameter may be given at its default: the same run by another name
+    rows = rows[~rows.reindex(columns=["archive", *PROTOCOL, "method", "seed"]).duplicated()]
     seconds = pd.Series(rows.get("seconds"), index=rows.index, dtype=float)
     rows["log seconds"] = np.log(seconds.where(seconds > 0))
     scratch = rows["weights"] == "none"
@@ -173,7 +176,7 @@ def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], met
             best, chosen = merit, (protocol, part, gaps)
     if chosen is None:
         return Lead(name, metric, rivals, pd.DataFrame(dtype=float))
-    (profile, size, epochs, weights), part, gaps = chosen
+    (profile, size, epochs, weights, _), part, gaps = chosen
     title = part["archive: title"].iloc[0]
     words = f"{title} at {size} px, {epochs} epochs, weights {weights_label(weights)}"
     words += ", only the head trained" * (profile == "frozen")
@@ -269,11 +272,15 @@ def measure() -> None:
 def rare_queries(runs: pd.DataFrame) -> pd.DataFrame:
     """Means of the metrics over those queries that carry a rare label, run_id -> METRICS, queries.
 
-    Needs the archives of the runs, as labels do not lie beside the stored values.
+    Needs the archives of the runs, as labels do not lie beside the stored values; runs of another
+    copy, with other images or labels, are left out.
     """
     rows = {}
-    for (archive, seed), part in runs.groupby(["archive", "seed"]):
-        data = load_archive(archive, progress=False)
+    by = ["archive", "seed", "image_size", "archive: fingerprint"]
+    for (archive, seed, size, fingerprint), part in runs.groupby(by):
+        data = load_archive(archive, image_size=size, progress=False)
+        if data.fingerprint != fingerprint:
+            continue
         y = data.labels
         rare = rare_labels(y[make_split(y, seed).train].sum(axis=0))
         carries = pd.Series(y[:, rare].any(axis=1), index=data.names)

@@ -50,7 +50,7 @@ SIGNS = (-1.0, -0.5, 0.0, 0.5, 1.5)
 SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "frozen": {}, "paper": {}}
 
 #: what the rows of one table have in common
-TABLE = ["archive", "profile", "weights"]
+TABLE = ["archive", "archive: fingerprint", "profile", "weights"]
 #: rows of a results table, in the paper's order between the reference rows
 METHODS = ("chance", "frozen", *LOSSES, "oracle")
 
@@ -131,7 +131,7 @@ def pretraining(
 
     6 runs a seed, half of them of the main tables. Paper: `table7.csv`.
     """
-    pretrained = overrides.pop("weights", Config.weights)
+    pretrained = overrides.pop("weights", Config.from_profile(profile).weights)
     return [
         Config.from_profile(
             profile, archive=archive, loss=loss, seed=seed, split_seed=seed, weights=weights,
@@ -183,13 +183,13 @@ ABLATIONS = ("alpha_beta", "temperature", "learning_rate")
 
 def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
-    where a method has several seeds. What is no loss or reference row comes last, by name."""
+    where a method has several seeds. What is no loss or reference row comes last, as in `runs`."""
     grouped = runs.groupby("loss", sort=False)[list(METRICS)]
     mean, deviation = grouped.mean() * 100, grouped.std() * 100
     cells = mean.map(lambda value: f"{value:.{digits}f}")
     spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
     cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
-    order = [m for m in (*METHODS, *cells.index.difference(METHODS)) if m in cells.index]
+    order = [m for m in dict.fromkeys([*METHODS, *cells.index]) if m in cells.index]
     labels = {method: method_label(method) for method in METHODS}
     return cells.loc[order].rename(index=labels).rename_axis("method")
 
@@ -213,33 +213,38 @@ def stored_main_tables() -> pd.DataFrame:
     rows = stored_experiment("main_tables")
     chance = (rows["loss"] == "chance").groupby([rows[name] for name in [*TABLE, "seed"]])
     rows = rows[chance.transform("any").astype(bool)]  # not bool where there are no rows
-    methods = rows.groupby([*TABLE, "seed"])["loss"].transform("nunique")
-    most = methods.groupby([rows[name] for name in TABLE]).transform("max")
-    return rows[methods == most]
+    return _whole_seeds(rows, rows["loss"])
 
 
 def stored_alpha_sign() -> pd.DataFrame:
-    """`stored_experiment("alpha_sign")`, `loss` naming the variant, without variants that have
-    fewer seeds than others of their table."""
+    """`stored_experiment("alpha_sign")`, `loss` naming the variant, of the seeds with most values
+    of α, without variants that lack one of these seeds."""
     rows = stored_experiment("alpha_sign")
     if rows.empty:
         return rows
     rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
-    alphas = rows.groupby(TABLE)["param: alpha"].transform("nunique")
-    rows = rows[alphas > 1]  # elsewhere there is only what other experiments share
+    # the others belong to other experiments, too, which may have more seeds
+    rows = _whole_seeds(rows, rows["loss"].where(rows["loss_params"].str.contains("alpha")))
     number = rows.groupby([*TABLE, "loss"])["seed"].transform("nunique")
     rows = rows[number == number.groupby([rows[name] for name in TABLE]).transform("max")]
-    return rows.sort_values([*TABLE, "loss", "seed"])
+    return rows.sort_values([*TABLE, "param: alpha", "param: reweight", "seed"], kind="stable")
+
+
+def _whole_seeds(rows: pd.DataFrame, methods: pd.Series) -> pd.DataFrame:
+    """Of each table the seeds that have most of `methods`, a value or NaN for each row."""
+    number = methods.groupby([rows[name] for name in [*TABLE, "seed"]]).transform("nunique")
+    most = number.groupby([rows[name] for name in TABLE]).transform("max")
+    return rows[(number == most) & (most > 0)]
 
 
 def _variant(row: pd.Series) -> str:
-    """Such as "MACL, α = −0.5, w = 1"."""
+    """Such as "MACL, α = −0.5, τ = 0.3, w = 1"."""
     if row["loss_params"] == "{}":
         return method_label(row["loss"]) + (", as printed" if row["loss"] == "macl" else "")
     if row["loss"] == "mulsupcon":
         return f"MulSupCon, τ = {row['param: temperature']:g}"
     sign = f"{row['param: alpha']:g}".replace("-", "−")
-    return f"MACL, α = {sign}" + ("" if row["param: reweight"] else ", w = 1")
+    return f"MACL, α = {sign}, τ = 0.3" + ("" if row["param: reweight"] else ", w = 1")
 
 
 def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:

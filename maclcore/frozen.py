@@ -13,7 +13,7 @@ from torch import Tensor
 from maclcore import paths
 from maclcore.config import Config
 from maclcore.data import Archive, Split
-from maclcore.data.augment import augment, draw
+from maclcore.data.augment import RULE, augment, draw
 from maclcore.data.cache import cached, save
 from maclcore.data.stream import Images
 from maclcore.model import RetrievalNet, resolve_precision
@@ -51,6 +51,7 @@ def frozen_features(
     for name, value in model.backbone.state_dict().items():
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     rule = [archive.fingerprint, config.image_size, config.frozen_views, config.seed, precision]
+    rule += RULE
     digest.update(json.dumps(rule).encode())
     target = paths.cache_root() / f"features-{digest.hexdigest()[:16]}.npy"
     write = partial(_write, model=model, archive=archive, split=split, config=config, on=on)

@@ -164,8 +164,7 @@ def chance_to_oracle(
     for y, metric in enumerate(METRICS):
         low, high = 100 * chance[metric], 100 * oracle[metric]
         ax.plot([low, high], [y, y], color="0.85", lw=9, solid_capstyle="butt", zorder=0)
-        ax.annotate(f"{low:.1f}", (low, y), xytext=(-4, 0), textcoords="offset points",
-                    ha="right", va="center", fontsize=8, color=GREY)  # fmt: skip
+        ax.text(103, y, f"chance {low:.1f}", va="center", fontsize=8, color=GREY)
         for method in () if paper is None else paper.index:
             ax.plot(paper.loc[method, metric], y, "|", color="black", ms=13, alpha=0.7)
     ax.set(xlabel="%", xlim=(0, 101), yticks=range(len(METRICS)), yticklabels=METRICS)
@@ -572,29 +571,40 @@ def ablation(
     lines = runs[by].nunique()
     size = (3.3 * len(metrics), max(3.1, 0.25 * lines + 0.9))  # as high as its legend
     fig, axes = plt.subplots(1, len(metrics), figsize=size, squeeze=False)
-    palette = sns.color_palette("viridis", lines)
+    values = runs[by]
+    signed = values.dtype.kind == "f" and values.min() < 0 < values.max()
+    palette = sns.color_palette("icefire" if signed else "viridis", lines)
     for ax, metric in zip(axes.flat, metrics, strict=True):
         for i, (value, part) in enumerate(runs.groupby(by, sort=False)):
             of_seed = 100 * part.pivot_table(index=x, columns="seed", values=metric)
             mean, n = of_seed.mean(axis=1), of_seed.shape[1]
             shade = colour(value) if value in LOSSES else palette[i]
             name = label(value) if value in LOSSES else f"{SYMBOLS.get(by, by)} = {value:g}"
+            name = name.replace("-", "−") if by != "loss" else name
             ax.plot(mean.index, mean, "o-", color=shade, label=name, ms=4)
             if n > 1:
                 half = of_seed.sem(axis=1) * student.isf(0.025, n - 1)
                 ax.fill_between(mean.index, mean - half, mean + half, color=shade, alpha=0.15, lw=0)
+        low, high = ax.get_ylim()
         for reference, line in REFERENCE_STYLE.items():
-            if references is not None and reference in set(references["loss"]):
-                value = references.loc[references["loss"] == reference, metric].mean()
-                ax.axhline(100 * value, color=GREY, ls=line, lw=1, label=reference)
+            if references is None or reference not in set(references["loss"]):
+                continue
+            value = 100 * references.loc[references["loss"] == reference, metric].mean()
+            if value > low - (high - low) / 2:
+                ax.axhline(value, color=GREY, ls=line, lw=1, label=reference)
+            else:  # it would flatten the curves
+                ax.set_title(f"{reference}: {value:.1f}", loc="right", size=9, color=GREY)
         ax.set(xlabel=SYMBOLS.get(x, x), ylabel=f"{metric} in %")
         if log:
             tried = sorted(runs[x].unique())
             ax.set_xscale("log")
             ax.set_xticks(tried, [f"{value:g}" for value in tried])
             ax.minorticks_off()
-    handles, names = ax.get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside right center")
+    entries = {}
+    for ax in axes.flat:
+        handles, names = ax.get_legend_handles_labels()
+        entries |= dict(zip(names, handles, strict=True))
+    fig.legend(list(entries.values()), list(entries), loc="outside right center")
     return fig
 
 

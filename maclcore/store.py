@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torchvision
-from filelock import FileLock, SoftFileLease, Timeout
+from filelock import AcquireReturnProxy, FileLock, SoftFileLease, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -82,18 +82,17 @@ class Run:
         file system carries it to other machines. The lease does, where creating a file is atomic
         (NFS since version 3): its holder touches it every third of LEASE, and whoever has seen
         that stop for LEASE seconds of his own clock takes it over; at once if the holder was of
-        the same machine and is dead. A holder that was only paused so long then works beside its
-        successor: time is lost, not results, since both write the same files, each atomically.
+        the same machine and is dead, on file systems that can exchange two names (NFS cannot). A
+        holder that was only paused so long then works beside its successor: time is lost, not
+        results, since both write the same files, each atomically.
         """
-        locks = (
-            FileLock(self.folder / "run.lock"),
-            SoftFileLease(self.folder / "lease.lock", lease_duration=LEASE),
-        )
+        kernel = FileLock(self.folder / "run.lock")
+        lease = SoftFileLease(self.folder / "lease.lock", lease_duration=LEASE)
         with ExitStack() as held:
 
             def hold(timeout: float) -> None:
-                for lock in locks:
-                    held.enter_context(lock.acquire(timeout, poll_interval=0.2))
+                held.enter_context(kernel.acquire(timeout, poll_interval=0.2))
+                held.enter_context(_acquired(lease, timeout))
 
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +176,12 @@ def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
+def log(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log, an epoch each; [] if there is none."""
+    file = folder / "log.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
 def write_csv(file: Path, table: pd.DataFrame) -> None:
     with paths.atomic_path(file) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
@@ -232,13 +237,12 @@ def _progress(run: Run) -> dict[str, Any]:
     if run.finished:
         done = {"epoch": epochs, "epochs": epochs} if (run.folder / "history.csv").is_file() else {}
         return {"state": "finished", **done, **run.metrics}
-    log = run.folder / "log.jsonl"
-    lines = log.read_text().splitlines() if log.is_file() else []
-    last = json.loads(lines[-1]) if lines else {}
+    epoch = log(run.folder)
+    last = epoch[-1] if epoch else {}
     metrics = {name: last[name] for name in METRICS if name in last}
     failed = "failed" if (run.folder / "failure.json").is_file() else "interrupted"
     state = "running" if _held(run) else failed
-    return {"state": state, "epoch": len(lines), "epochs": epochs, **metrics}
+    return {"state": state, "epoch": len(epoch), "epochs": epochs, **metrics}
 
 
 def _held(run: Run) -> bool:
@@ -249,9 +253,34 @@ def _held(run: Run) -> bool:
             return False
     except Timeout as timeout:  # a lease that outlived its machine holds nobody off
         lock = Path(timeout.lock_file)
-        return lock.name == "run.lock" or time.time() - lock.stat().st_mtime < LEASE
+        with suppress(FileNotFoundError):  # given up meanwhile
+            return lock.name == "run.lock" or time.time() - lock.stat().st_mtime < LEASE
+        return False
     except OSError:  # a store that may only be read: nobody trains there
         return False
+
+
+def _acquired(lease: SoftFileLease, timeout: float) -> AcquireReturnProxy:
+    """`lease.acquire`, also where filelock cannot take a stale lease over, because the file system,
+    such as NFS, does not exchange two names: there what stood still for LEASE is removed."""
+    end = time.monotonic() + timeout if timeout >= 0 else float("inf")
+    patience = 1.2 * LEASE  # filelock itself is content with LEASE
+    while True:
+        left, seen = max(end - time.monotonic(), 0), _last_touched(lease)
+        try:
+            return lease.acquire(min(left, patience), poll_interval=0.2)
+        except Timeout:
+            if left < patience:
+                raise
+            if seen is not None and _last_touched(lease) == seen:
+                lease.break_lock()
+
+
+def _last_touched(lease: SoftFileLease) -> tuple[int, int] | None:
+    with suppress(FileNotFoundError):
+        status = os.stat(lease.lock_file)
+        return status.st_mtime_ns, status.st_ino
+    return None
 
 
 def collect() -> pd.DataFrame:
@@ -262,7 +291,8 @@ def collect() -> pd.DataFrame:
     """
     results = _results()
     if not results:
-        return pd.DataFrame(columns=[*Config.__dataclass_fields__, *METRICS])
+        columns = [*Config.__dataclass_fields__, *METRICS, "archive: fingerprint"]
+        return pd.DataFrame(columns=columns)
     rows = [_row(result) for result in results.values()]
     return pd.DataFrame(rows, index=list(results)).rename_axis("run_id")
 

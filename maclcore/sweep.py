@@ -66,10 +66,10 @@ def sweep(
             while queue and at.free() > 0:
                 config, wait = queue.popleft()
                 left = float("inf") if budget is None else budget - (time.monotonic() - began)
-                if budget is not None and estimate([config])["seconds"].item() > left:
+                if left <= 0 or left < estimate([config])["seconds"].item():  # not if it is NaN
                     left_out.add(config)
                 else:
-                    at.start(config, min(wait, max(left, 0.0)))
+                    at.start(config, min(wait, left))
             for config, outcome in at.ended():
                 if outcome is None:
                     bar.advance()
@@ -92,7 +92,7 @@ def sweep(
         )
     if left_out:
         say(f"{len(left_out)} of {len(configs)} runs do not fit into what is left of the budget")
-    return stored(config for config in configs if config not in left_out)
+    return stored(c for c in configs if c not in left_out or _run(c).finished)
 
 
 def lacking(configs: Iterable[Config]) -> list[Config]:
@@ -118,7 +118,7 @@ def estimate(configs: Iterable[Config]) -> pd.DataFrame:
         kind, *_ = zip(*(key := [_alike(row) for row in rows.to_dict("records")]), strict=True)
         images = rows["archive: split"].str.split("/").str[0].astype(float)
         rows = rows.assign(key=key, kind=kind, images=images, here=rows["device"] == _hardware())
-        work = images * rows["epochs"].where(rows["kind"] == "training", 1)
+        work = images * rows["epochs"].where(rows["kind"].str.startswith("training"), 1)
         rows["rate"] = rows["seconds"] / (work * rows["image_size"] ** 2)
     found = [_estimate(config, rows) for config in configs]
     index = pd.Index([config.run_id for config in configs], name="run_id")
@@ -138,14 +138,16 @@ def _estimate(config: Config, rows: pd.DataFrame) -> tuple[float, str]:
     kin, where = (kin[kin["here"]], "here") if kin["here"].any() else (kin, "on other hardware")
     images = rows["images"][rows["archive"] == config.archive]
     size = (rows["images"] if images.empty else images).median()  # unknown: as others have
-    epochs = config.epochs if key[0] == "training" else 1
+    epochs = config.epochs if key[0].startswith("training") else 1
     seconds = kin["rate"].median() * size * epochs * config.image_size**2
     return seconds, f"scaled from {len(kin)} {where}"
 
 
 def _alike(config: Mapping[str, Any]) -> tuple:
-    """What a run's time depends on; first its kind: training, or the name of a reference row."""
+    """What a run's time depends on; first its kind: training, or the name of a reference row, and
+    whether it works on stored features, which is another order of time."""
     kind = config["loss"] if config["loss"] in REFERENCES else "training"
+    kind += " of the head" if (config.get("frozen_views") or 0) > 0 else ""
     given = ((config.get(name), default) for name, default in COSTLY.items())
     return (kind, *(default if pd.isna(value) else value for value, default in given))
 

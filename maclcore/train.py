@@ -77,7 +77,7 @@ def _compute(config: Config, run: Run, on: torch.device, progress: bool) -> None
     first = distributed.world()[0] == 0
     if first:
         store.write_json(run.folder / "config.json", config.to_dict())
-    start = time.perf_counter()
+    start, earlier = time.perf_counter(), sum(row["seconds"] for row in store.log(run.folder))
     archive = load_archive(config.archive, image_size=config.image_size, progress=progress)
     split = archive.split(config.split_seed)
     outcome = _outcome(config, archive, split, run.folder, on, progress)
@@ -107,7 +107,7 @@ def _compute(config: Config, run: Run, on: torch.device, progress: bool) -> None
         "environment": store.environment(
             on, resolve_precision(config.precision, on, config.image_size)
         ),
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(earlier + time.perf_counter() - start, 1),
     }
     store.write_json(run.folder / store.RESULT, result)
     checkpoint.remove(run.folder)

@@ -30,7 +30,7 @@ from maclcore.losses import LOSSES
 from maclcore.metrics import METRICS
 from maclcore.reference import chance
 
-QUICK = dict(zip(PROTOCOL, ("quick", 64, 25, "some"), strict=True))
+QUICK = dict(zip(PROTOCOL, ("quick", 64, 25, "some", "0"), strict=True))
 CHECKS = {claim.id: claim.check for claim in CLAIMS}
 
 
@@ -156,7 +156,8 @@ def test_readings(printed, other, verdict):
 def test_methods_have_one_spelling_and_a_name():
     assert method("macl", temperature=0.3, alpha=0.0) == "macl alpha=0 temperature=0.3"
     assert method("macl", alpha=-1.0) == "macl alpha=-1"
-    assert describe("macl alpha=-0.5 temperature=0.3") == "MACL (α = -0.5, τ = 0.3)"
+    assert describe("macl alpha=-0.5 temperature=0.3") == "MACL (α = −0.5, τ = 0.3)"
+    assert describe("macl reweight=False") == "MACL (w = 1)"
     assert describe("frozen") == "Frozen"
 
 
@@ -211,13 +212,16 @@ def test_the_other_reading_of_macl_counts(empty):
 
 def test_alpha_and_the_weights_by_runs(empty):
     values = {a: [0.5 + a / 100] * 3 for a in (-1.0, -0.5, 0.0, 0.5)}
-    scores = {method("macl", alpha=a, temperature=0.3): v for a, v in values.items()}
-    scores["macl temperature=0.3"] = [0.6, 0.6, 0.6]
-    runs = runs_of(scores)
-    assert CHECKS["best-alpha"](replace(empty, runs=runs)).verdict == REPRODUCED
-    assert CHECKS["partial-overlap"](replace(empty, runs=runs)).verdict == REPRODUCED
-    runs = runs_of({**scores, "macl alpha=-0.5 temperature=0.3": [0.7, 0.7, 0.7]})
-    assert CHECKS["best-alpha"](replace(empty, runs=runs)).verdict == NOT_REPRODUCED
+    given = {"temperature": 0.3, "reweight": False}
+    scores = {method("macl", alpha=a, **given): v for a, v in values.items()}
+    scores[method("macl", **given)] = [0.6, 0.6, 0.6]
+    assert CHECKS["best-alpha"](replace(empty, runs=runs_of(scores))).verdict == REPRODUCED
+    printed = {"beta": 1.0, "reweight": False}
+    scores = {method("macl", alpha=1.0, **printed): [0.7] * 3, method("macl", **printed): [0.6] * 3}
+    assert CHECKS["best-alpha"](replace(empty, runs=runs_of(scores))).verdict == NOT_REPRODUCED
+    for high, verdict in ((0.6, REPRODUCED), (0.4, NOT_REPRODUCED)):
+        runs = runs_of({"macl alpha=0": [0.5] * 3, "macl": [high] * 3})
+        assert CHECKS["partial-overlap"](replace(empty, runs=runs)).verdict == verdict
     quoted = empty.quoted.replace({"value": {69.9: 71.0}})  # the paper's other road
     without = runs_of(
         {"macl temperature=0.3": [0.6, 0.6, 0.6], "macl": [0.6, 0.6, 0.6],
@@ -226,6 +230,13 @@ def test_alpha_and_the_weights_by_runs(empty):
     assert CHECKS["both-needed"](replace(empty, runs=without)).verdict == CONTRADICTED
     found = CHECKS["both-needed"](replace(empty, runs=without, quoted=quoted))
     assert found.verdict == REPRODUCED
+
+
+def test_runs_on_another_copy_of_an_archive_are_not_paired(empty):
+    here = runs_of({"macl": [0.9] * 3})
+    there = runs_of({"mulsupcon": [0.5] * 3}, **{"archive: fingerprint": "1"})
+    one = lead(pd.concat([here, there]), "dlrsd", "macl", ["mulsupcon"], "nDCG@100")
+    assert one.status == "missing"
 
 
 def test_cost_is_a_matter_of_equivalence(empty):

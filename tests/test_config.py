@@ -23,6 +23,8 @@ def test_a_stored_configuration_comes_back_equal(profile):
 def test_run_id_depends_on_every_field_and_not_on_the_order_of_parameters():
     base = Config(loss_params={"alpha": 1.0, "beta": 0.5})
     assert base.run_id == Config(loss_params={"beta": 0.5, "alpha": 1.0}).run_id
+    assert base.run_id == Config(loss_params={"beta": 0.5, "alpha": 1}).run_id
+    assert Config(loss_params={"reweight": True}).loss_params["reweight"] is True
     other = {
         "archive": "dlrsd", "image_size": 64, "split_seed": 1, "loss": "mulsupcon",
         "loss_params": {}, "backbone": "resnet34", "weights": "none", "embedding_dim": 128,

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from maclcore import experiments
+from maclcore.config import Config
 from maclcore.losses import LOSSES
 
 SIZES = {
@@ -63,7 +64,8 @@ def collected(configs):
         params = {**loss.defaults, **config.loss_params} if loss else {}
         text = {"loss_params": json.dumps(dict(config.loss_params))}
         params = {f"param: {name}": value for name, value in params.items()}
-        rows[config.run_id] = {**config.to_dict(), **text, **params}
+        row = {**config.to_dict(), **text, **params, "archive: fingerprint": "0"}
+        rows[config.run_id] = row
     return pd.DataFrame(list(rows.values()), index=list(rows))
 
 
@@ -82,7 +84,7 @@ def test_main_tables_leave_out_seeds_that_lack_a_method_and_runs_of_other_settin
     assert (found["lr"] == 1e-3).all()
 
 
-def test_stored_variants_are_those_with_all_seeds(monkeypatch):
+def test_stored_variants_are_those_of_seeds_that_have_all(monkeypatch):
     """Two seeds of all variants but one, of another archive only the main tables' runs."""
     configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
     configs = [c for c in configs if not (c.seed == 1 and c.loss_params.get("alpha") == 0.5)]
@@ -92,11 +94,36 @@ def test_stored_variants_are_those_with_all_seeds(monkeypatch):
     store = collected(configs)
     monkeypatch.setattr(experiments, "collect", lambda: store)
     found = experiments.stored_alpha_sign()
-    assert set(found["archive"]) == {"dlrsd"} and len(found) == 2 * 11
-    assert {"MACL, α = −0.5, w = 1", "MulSupCon, τ = 0.5"} < set(found["loss"])
-    assert not found["loss"].str.contains("α = 0.5").any()
+    assert set(found["archive"]) == {"dlrsd"} and set(found["seed"]) == {0} and len(found) == 13
+    assert {"MACL, α = −0.5, τ = 0.3, w = 1", "MulSupCon, τ = 0.5"} < set(found["loss"])
+    assert found["param: alpha"].dropna().is_monotonic_increasing
     monkeypatch.setattr(experiments, "collect", lambda: store.iloc[:0])
     assert experiments.stored_alpha_sign().empty and experiments.stored_main_tables().empty
+
+
+def test_shared_runs_of_another_seed_do_not_hide_the_values_of_alpha(monkeypatch):
+    configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
+    configs += experiments.main_tables("quick", "dlrsd", (2, 3), weights="none")
+    monkeypatch.setattr(experiments, "collect", lambda: collected(configs))
+    found = experiments.stored_alpha_sign()
+    assert len(found) == 2 * 13 and set(found["seed"]) == {0, 1}
+
+
+def test_two_copies_of_an_archive_make_two_tables(monkeypatch):
+    """With other images, or labels, an archive of the same name is another one."""
+    rows = collected(experiments.main_tables("quick", "dlrsd", (0, 1), weights="none"))
+    other = rows["seed"] == 1
+    rows.loc[other, "archive: fingerprint"] = "1"
+    rows = rows[~(other & (rows["loss"] == "macl"))]
+    monkeypatch.setattr(experiments, "collect", lambda: rows)
+    found = experiments.stored_main_tables()
+    assert found.groupby(experiments.TABLE).size().tolist() == [16, 15]
+
+
+def test_pretraining_starts_from_the_weights_of_its_profile():
+    weights = {c.weights for c in experiments.pretraining("smoke", "synthetic")}
+    assert weights == {Config.from_profile("smoke").weights, "none"}
+    assert {c.weights for c in experiments.pretraining("quick", "x")} == {"imagenet", "none"}
 
 
 def test_results_table_has_a_deviation_where_there_are_seeds():

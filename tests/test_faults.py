@@ -162,7 +162,18 @@ def flip(file):
     file.write_bytes(content)
 
 
-DAMAGES = {"truncated": truncate, "one bit": flip, "empty": lambda file: file.write_bytes(b"")}
+def flip_in_history(file):
+    content = bytearray(file.read_bytes())
+    content[content.index(b"gradient_norm")] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "truncated": truncate,
+    "one bit": flip,
+    "one bit of the history": flip_in_history,
+    "empty": lambda file: file.write_bytes(b""),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
@@ -172,7 +183,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(
     folder = interrupted(config, monkeypatch, 2)
     epochs = {}
     for file in folder.glob("checkpoint-?.safetensors"):
-        epochs[len(json.loads(checkpoint._read(file)[1]["history"]))] = file
+        epochs[len(checkpoint._read(file)[1]["history"])] = file
     assert sorted(epochs) == [1, 2]  # two are kept
     damage(epochs[2])
     trained = []
@@ -360,3 +371,10 @@ def test_runs_are_listed_with_state_metrics_age_and_size(config, monkeypatch, ca
         asking.start()
         asking.join()
     assert found[0]["state"][config.run_id] == "running"
+
+
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(config, monkeypatch):
+    log = interrupted(config, monkeypatch, 2) / "log.jsonl"
+    rows = [{**json.loads(line), "seconds": 1000.0} for line in log.read_text().splitlines()]
+    store.write_lines(log, rows)
+    assert 2000 <= train(config, progress=False).result["seconds"] < 2000 + 600

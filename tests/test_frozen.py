@@ -6,6 +6,7 @@ import torch
 
 import maclcore.frozen as frozen
 from maclcore import paths
+from maclcore.__main__ import main
 from maclcore.config import Config
 from maclcore.data import load_archive
 from maclcore.data.augment import augment, draw
@@ -68,8 +69,10 @@ def test_features_are_computed_once_for_all_that_they_depend_on(archive, monkeyp
     assert len(written) == 1
     for change in ({"seed": 1}, {"split_seed": 1}, {"frozen_views": 3}, {"image_size": 33}):
         train(small(archive, loss="mulsupcon", epochs=1, **change), progress=False)
-    assert len(written) == 5
-    assert len(list(paths.cache_root().glob("features-*.npy"))) == 5
+    monkeypatch.setattr(frozen, "RULE", ["another augmentation"])
+    train(small(archive, loss="mulsupcon", epochs=1), progress=False)
+    assert len(written) == 6
+    assert len(list(paths.cache_root().glob("features-*.npy"))) == 6
 
 
 def test_the_head_trains_and_nothing_else(archive):
@@ -84,6 +87,14 @@ def test_the_head_trains_and_nothing_else(archive):
     np.testing.assert_allclose(z, run.embeddings, atol=1e-5)
     assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
     assert (run.folder / "weights.safetensors").stat().st_size < 4 * 1.1 * (513 * 512 + 513 * 8)
+
+
+def test_evaluate_measures_the_head_as_its_run_did(archive, capsys):
+    run = train(small(archive, loss="mulsupcon", precision="bf16"), progress=False)
+    assert main(["evaluate", run.run_id]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line.split() for line in lines if line.startswith("mulsupcon"))
+    assert row[1:] == [f"{100 * value:.2f}" for value in run.metrics.values()]
 
 
 def test_a_row_says_that_only_the_head_was_trained(archive):

@@ -296,3 +296,12 @@ def test_an_ablation_has_bands_where_there_are_seeds():
     np.testing.assert_allclose([low, high], [30 - half, 30 + half], rtol=1e-6)
     one = plots.ablation(pd.DataFrame(rows[::3]), "param: alpha", ["mAP@0.8"])
     assert not one.axes[0].collections
+
+
+def test_a_reference_far_below_an_ablation_is_told_and_not_drawn():
+    rows = pd.DataFrame({"lr": [0.1, 0.2], "loss": "macl", "seed": 0, "m": [0.7, 0.8]})
+    references = pd.DataFrame({"loss": ["chance", "frozen"], "m": [0.1, 0.68]})
+    ax = plots.ablation(rows, "lr", ["m"], references=references, log=True).axes[0]
+    assert ax.get_title(loc="right") == "chance: 10.0" and ax.get_ylim()[0] > 60
+    assert [line.get_ydata()[0] for line in ax.lines[1:]] == pytest.approx([68])
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.1", "0.2"]

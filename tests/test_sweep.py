@@ -208,9 +208,12 @@ with SoftFileLease(sys.argv[1], lease_duration=float(sys.argv[2])):
 """
 
 
+@pytest.mark.parametrize("exchanges", [True, False], ids=["local disk", "NFS"])
 def test_another_machines_lease_holds_and_is_taken_over_when_it_is_stale(
-    config, monkeypatch, results
+    config, monkeypatch, results, exchanges
 ):
+    if not exchanges:  # such a file system refuses to exchange two names
+        monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
     monkeypatch.setattr(store, "LEASE", 2.0)
     config, other = config.but(loss="chance"), config.but(loss="oracle")
     run = Run(results / "runs" / config.run_id)
@@ -256,6 +259,8 @@ def test_costs_come_from_the_store_and_a_budget_keeps_to_them(config, monkeypatc
         "median of 1 alike", "scaled from 1 here", "scaled from 1 here",
         "nothing of its kind is stored",
     ]  # fmt: skip
+    head, whole = estimate([long.but(frozen_views=2), long.but(seed=3)])["basis"]
+    assert (head, whole) == ("nothing of its kind is stored", "median of 1 alike")
     result = json.loads((results / "runs" / long.run_id / "result.json").read_text())
     result["environment"]["device"] = "an abacus"
     store.write_json(results / "runs" / long.run_id / "result.json", result)
@@ -273,6 +278,8 @@ def test_costs_come_from_the_store_and_a_budget_keeps_to_them(config, monkeypatc
     assert out[2] == "2 of 3 runs, some 3 min in all"
     assert main(["sweep", "two", "--budget", "25"]) == 1
     assert "not a duration: '25'; such as" in capsys.readouterr().err
+    unknown = short.but(loss="oracle")
+    assert sweep([unknown], budget=0).empty  # of unknown cost, and the time is over
     assert len(sweep(configs, budget=101 + 100)) == 3  # one after the other, they are quick
 
 

@@ -17,6 +17,9 @@ ROTATION = 10.0  # degrees, either way
 BRIGHTNESS = CONTRAST = SATURATION = 0.2  # factors in 1 ± this
 HUE = 0.02  # of the colour circle, either way
 
+#: what `augment` does, for whoever stores what it made
+RULE = [1, CROP_AREA, CROP_RATIO, ROTATION, BRIGHTNESS, CONTRAST, SATURATION, HUE]
+
 PARAMETERS = 11  # uniform numbers an image consumes
 LUMA = (0.299, 0.587, 0.114)
 
