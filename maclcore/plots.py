@@ -128,8 +128,9 @@ def confusion(shares: np.ndarray, names: Sequence[str]) -> Figure:
 
 def _label_matrix(values: np.ndarray, names: Sequence[str], xlabel: str, unit: str, **style):
     fig, ax = plt.subplots(figsize=(0.36 * len(names) + 2, 0.3 * len(names) + 1.5))
+    shown = np.round(values) + 0.0  # no "-0"
     sns.heatmap(
-        values, ax=ax, xticklabels=names, yticklabels=names, annot=True, fmt=".0f",
+        values, ax=ax, xticklabels=names, yticklabels=names, annot=shown, fmt=".0f",
         annot_kws={"size": 7}, cbar_kws={"label": unit}, **{"cmap": "viridis", **style},
     )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel="given label")

@@ -113,6 +113,10 @@ _AUDIBERT = (
     "Audibert et al., Exploring Contrastive Learning for Long-Tailed Multi-label Text "
     "Classification, ECML PKDD 2024"
 )
+_COMPARED = (
+    "Audibert et al., Multi-Label Contrastive Learning: A Comprehensive Study, arXiv:2412.00101, "
+    "2024"
+)
 _ZHANG = "Zhang and Wu, Multi-Label Supervised Contrastive Learning, AAAI 2024"
 _HUANG = (
     "Huang et al., Similarity-Dissimilarity Loss for Multi-label SupCon, arXiv:2410.13439, 2024"
@@ -152,7 +156,7 @@ LOSSES: dict[str, Loss] = {
             "lproto", "LProto", lproto,
             r"-\frac{1}{|\mathbf{y}_i|} \sum_{l \in \mathbf{y}_i} \log \frac{\exp(z_i \cdot c_l / "
             r"\tau)}{\sum_{k=1}^{L} \exp(z_i \cdot c_k / \tau)}",
-            _AUDIBERT, *_COMPREHENSIVE,
+            _COMPARED, *_COMPREHENSIVE,
         ),
         Loss(
             "lmsc", "LMSC", lmsc,
@@ -187,9 +191,9 @@ LOSSES: dict[str, Loss] = {
         Loss(
             "lreg", "LReg", lreg,
             _JOINT + _LOG_P + r" - \sum_{p \in P(i)} [\sigma_{ip} - w_{ip}]_+ \frac{s_{ip}}{\tau}",
-            _AUDIBERT, *_COMPREHENSIVE,
+            _COMPARED, *_COMPREHENSIVE,
         ),
-        Loss("l_wo_reg", "L-W/O-Reg", l_wo_reg, _JOINT + _LOG_P, _AUDIBERT, *_COMPREHENSIVE),
+        Loss("l_wo_reg", "L-W/O-Reg", l_wo_reg, _JOINT + _LOG_P, _COMPARED, *_COMPREHENSIVE),
         Loss(
             "macl", "MACL", macl,
             "-" + _BY_LABEL + "w_{ip} " + _LOG_P_T, _MACL, *_NO_CODE, queue="moco",
