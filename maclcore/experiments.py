@@ -227,7 +227,8 @@ def stored_alpha_sign() -> pd.DataFrame:
     rows = _whole_seeds(rows, rows["loss"].where(rows["loss_params"].str.contains("alpha")))
     number = rows.groupby([*TABLE, "loss"])["seed"].transform("nunique")
     rows = rows[number == number.groupby([rows[name] for name in TABLE]).transform("max")]
-    return rows.sort_values([*TABLE, "param: alpha", "param: reweight", "seed"], kind="stable")
+    order = [f"param: {name}" for name in ("alpha", "temperature", "reweight")]
+    return rows.sort_values([*TABLE, *order, "seed"], kind="stable")
 
 
 def _whole_seeds(rows: pd.DataFrame, methods: pd.Series) -> pd.DataFrame:
