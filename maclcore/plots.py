@@ -209,14 +209,14 @@ def forces(z: np.ndarray, pulls: Mapping[str, np.ndarray], names: Sequence[str])
     for ax, (method, pull) in zip(axes.flat, pulls.items(), strict=False):
         ax.plot(np.cos(circle), np.sin(circle), color="0.85", lw=1)
         ax.plot(*z.T, "o", color="black", ms=4)
-        scale = 0.6 / max(np.linalg.norm(pull, axis=1).max(), 1e-12)
+        scale = 0.9 / max(np.linalg.norm(pull, axis=1).max(), 1e-12)
         ax.quiver(
-            *z.T, *(pull * scale).T, angles="xy", scale_units="xy", scale=1, width=0.012,
-            color=colour(method),
+            *z.T, *(pull * scale).T, angles="xy", scale_units="xy", scale=1, width=0.016,
+            headwidth=3.5, headlength=4, headaxislength=3.5, minlength=0.2, color=colour(method),
         )  # fmt: skip
         for point, name in zip(z, names, strict=True):
-            ax.annotate(name, point * 1.3, ha="center", va="center", fontsize=11)
-        ax.set(xlim=(-1.8, 1.8), ylim=(-1.6, 1.6), aspect="equal")
+            ax.annotate(name, point * 0.75, ha="center", va="center", fontsize=11)
+        ax.set(xlim=(-1.4, 1.4), ylim=(-1.2, 1.4), aspect="equal")
         ax.set_title(label(method))
         ax.axis("off")
     return fig
