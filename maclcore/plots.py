@@ -26,6 +26,7 @@ from maclcore.losses import method_label as label
 from maclcore.metrics import METRICS
 
 GREY = "#7f7f7f"
+PAGE = 840  # pixels
 #: how the reference rows are drawn: lines that frame an axis, not points on it
 REFERENCE_STYLE = {"chance": ":", "frozen": "-.", "oracle": "--"}
 #: columns of `collect()` as axes and legends name them
@@ -71,9 +72,10 @@ def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = 
 
 
 def show(fig: Figure, name: str, **options) -> None:
-    """`save` a figure and show it, in a third of the bytes that a notebook would make of it."""
+    """`save` a figure and show it, no wider than a page, in a third of the bytes that a notebook
+    would make of it."""
     save(fig, name, **options)
-    display(Picture(_png(fig, dpi=80)))
+    display(Picture(_png(fig, dpi=min(80, PAGE / fig.get_figwidth()))))
     plt.close(fig)
 
 
