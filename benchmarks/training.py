@@ -31,7 +31,8 @@ def session(config: Config, archive: Archive, split: Split, device: torch.device
     torch.manual_seed(0)
     model = RetrievalNet(config.backbone, "none", config.embedding_dim, config.image_size)
     model = model.to(device, memory_format=torch.channels_last).train()
-    return _Training(config, archive, split, model, Path(tempfile.mkdtemp()), device)
+    images, folder = Images(archive.images, device, keep=True), Path(tempfile.mkdtemp())
+    return _Training(config, archive, split, model, images, folder, device)
 
 
 def bare_step(config: Config, device: torch.device):
@@ -66,7 +67,7 @@ def real_step(config: Config, device: torch.device):
     def steps():
         while True:
             batches = shuffled(len(uniform), config.batch_size, seed=0, epoch=0)
-            coming = training.images.ahead([training.rows[batch] for batch in batches])
+            coming = training.source.ahead([training.rows[batch] for batch in batches])
             for batch, _ in zip(batches, coming, strict=True):
                 yield training.step(batch, uniform)
 
@@ -225,11 +226,11 @@ def measure(way: str, size: int, images: int, batch: int, micro: int, steps: int
         training = session(config, archive, Split(every, every[:1], every[:1]), on)
         if way != "streamed":
             pixels = archive.images if way == "mapped" else np.array(archive.images)
-            training.images = Images(pixels.view(np.ndarray), on)
+            training.source = Images(pixels.view(np.ndarray), on)
         uniform, seconds = draw(images, seed=0, epoch=0), []
         batches = list(shuffled(images, batch, seed=0, epoch=0)[:steps])
         start = time.perf_counter()
-        for index in training.images.ahead(batches):
+        for index in training.source.ahead(batches):
             training.step(index, uniform)
             _wait(on)
             seconds.append(time.perf_counter() - start)

@@ -18,6 +18,7 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.data import load_archive
 from maclcore.data.augment import augment, draw
+from maclcore.data.stream import Images
 from maclcore.metrics import METRICS
 from maclcore.momentum import MomentumQueue
 from maclcore.store import Run, collect
@@ -235,7 +236,8 @@ def training(archive, folder, *layers, **options):
     data = load_archive(str(archive), image_size=32, progress=False)
     config = small(archive, embedding_dim=8, **options)
     model = Linear(*layers).train()
-    return _Training(config, data, data.split(0), model, folder, torch.device("cpu"))
+    images = Images(data.images)
+    return _Training(config, data, data.split(0), model, images, folder, torch.device("cpu"))
 
 
 def gradients(session):
@@ -264,7 +266,7 @@ def test_gradient_caching_repeats_dropout_and_counts_statistics_once(archive, tm
     assert all(any(torch.equal(h, again) for again in second) for h in first)
     assert len(second) == 3 and not torch.equal(first[0] == 0, first[1] == 0)
     for part in index.split(4):
-        alone(augment(session.images[session.rows[part]], numbers[part]))
+        alone(augment(session.source[session.rows[part]], numbers[part]))
     norm, expected = session.model.layers[2], alone.layers[2]
     assert norm.num_batches_tracked == 3 and norm.track_running_stats
     torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=1e-12, atol=0)
@@ -283,7 +285,7 @@ def test_two_views_are_a_batch_of_both(archive, tmp_path):
     model = copy.deepcopy(session.model)
     loss, _ = session.step(index, numbers)
     rows = session.rows[index]
-    images = session.images[rows]
+    images = session.source[rows]
     with torch.no_grad():
         z = torch.cat([model(augment(images, part)) for part in numbers[index].split(11, dim=1)])
         expected = session.loss(z, torch.cat([session.y[rows]] * 2))
