@@ -66,7 +66,8 @@ def sweep(
             while queue and at.free() > 0:
                 config, wait = queue.popleft()
                 left = float("inf") if budget is None else budget - (time.monotonic() - began)
-                if left <= 0 or left < estimate([config])["seconds"].item():  # not if it is NaN
+                cost = 0.0 if budget is None else estimate([config])["seconds"].item()
+                if left <= 0 or left < cost:  # of unknown cost, NaN: as long as there is time
                     left_out.add(config)
                 else:
                     at.start(config, min(wait, left))
