@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from maclcore.evidence import ARCHIVES, Evidence, Lead, difference, lead, method
+from maclcore.evidence import ARCHIVES, Evidence, Lead, difference, lead, method, told
 from maclcore.experiments import AXES, SIGNS
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, method_label, pair_weights
@@ -120,15 +120,12 @@ def from_runs(paper: str, readings: Iterable[Sequence[Lead]], most: bool = False
     can judge them."""
     judged = [(judge(leads, most), leads) for leads in readings]
     verdict = REPRODUCED if REPRODUCED in [v for v, _ in judged] else judged[0][0]
-    told = [leads for v, leads in judged if v != PENDING] or [judged[0][1]]
-    run = [one for leads in told for one in leads if one.gaps.size]
+    shown = [leads for v, leads in judged if v != PENDING] or [judged[0][1]]
+    run = [one for leads in shown for one in leads if one.gaps.size]
     if not run:
         return Finding(PENDING, paper, "", "No such runs are stored.")
-    titles = [" or ".join(dict.fromkeys(one.title for one in leads)) for leads in told]
-    pairs = list(zip(titles, told, strict=True))
-    ours = " | ".join(f"{title}: {'; '.join(map(str, leads))}" for title, leads in pairs)
     setting = ", ".join(dict.fromkeys(one.protocol for one in run))
-    counts = " | ".join(f"{title} {_counts(leads)}" for title, leads in pairs)
+    ours, counts = (" | ".join(map(words, shown)) for words in (told, _counts))
     why = f"{setting}. {counts}."
     return Finding(verdict, paper, ours, why, tuple(i for one in run for i in one.runs))
 
@@ -137,7 +134,8 @@ def _counts(leads: Sequence[Lead]) -> str:
     status = [one.status for one in leads]
     words = {"ahead": "ahead", "behind": "behind", "even": "even", "missing": "short of runs"}
     counts = [f"{text} in {status.count(word)}" for word, text in words.items() if word in status]
-    return f"{', '.join(counts)} of {len(leads)}"
+    title = " or ".join(dict.fromkeys(one.title for one in leads))
+    return f"{title} {', '.join(counts)} of {len(leads)}"
 
 
 def leads_of(

@@ -4,7 +4,7 @@ Runs are compared seed by seed. A seed has its own split, so that the spread of 
 differences holds the luck of training, of the split and of the queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,15 +148,21 @@ class Lead:
             return "missing"
         return "ahead" if (table["low"] > 0).all() else "even"
 
-    def __str__(self) -> str:
-        """The gap to the strongest rival."""
-        table = self.table.dropna(subset="mean")
+
+def told(leads: Iterable[Lead]) -> str:
+    """Gaps to the strongest rival of each: "MACL − LBase, n = 3: mAP@0.4 +1.0 [+0.2, +1.8], …"."""
+    gaps = {}
+    for one in leads:
+        table = one.table.dropna(subset="mean")
         if table.empty:
-            return f"{self.metric}: no runs"
+            gaps.setdefault("no runs", []).append(one.metric)
+            continue
         rival = table["mean"].idxmin()
         mean, low, high, n = table.loc[rival]
         interval = f" [{low:+.1f}, {high:+.1f}]" if n > 1 else ""
-        return f"{self.metric} {mean:+.1f}{interval} to {describe(rival)} (n = {n:.0f})"
+        gap = f"{one.metric} {mean:+.1f}{interval}".replace("-", "−")
+        gaps.setdefault(f"{one.title} − {describe(rival)}, n = {n:.0f}", []).append(gap)
+    return "; ".join(f"{pair}: {', '.join(dict.fromkeys(gap))}" for pair, gap in gaps.items())
 
 
 def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], metric: str) -> Lead:
@@ -188,8 +194,9 @@ def difference(one: Lead, other: Lead) -> Lead:
     """How much larger the first lead is than the second, of one rival each."""
     gaps = pd.DataFrame()
     if one.gaps.size and other.gaps.size and one.protocol == other.protocol:
-        gaps = (one.gaps.iloc[:, 0] - other.gaps.iloc[:, 0]).dropna().to_frame(other.rivals[0])
-    return Lead(one.name, one.metric, other.rivals, gaps, one.protocol, one.runs + other.runs)
+        gaps = (one.gaps.iloc[:, 0] - other.gaps.iloc[:, 0]).dropna().to_frame(other.name)
+    metric = f"gain in {one.metric}"
+    return Lead(one.name, metric, [other.name], gaps, one.protocol, one.runs + other.runs)
 
 
 def label_statistics(archives: Sequence[str] = ("dlrsd", "ml_aid")) -> pd.DataFrame:

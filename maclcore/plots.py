@@ -697,9 +697,8 @@ def gallery(
     heights = [1.8 + 0.15 * max(text.count("\n") + 1 for text in line) for line in captions]
     heights[-1] += 0.25  # of which the stamp takes a part
     fig, axes = plt.subplots(
-        len(rows), len(captions[0]), squeeze=False, height_ratios=heights,
-        figsize=(1.72 * len(captions[0]), sum(heights)),
-    )  # fmt: skip
+        len(rows), len(captions[0]), squeeze=False, figsize=(1.72 * len(captions[0]), sum(heights))
+    )
     fig.get_layout_engine().set(h_pad=0.07)  # between captions and the row below
     for line, texts, (query, method, results) in zip(axes, captions, rows, strict=True):
         _show(line[0], images[query], texts[0], "black")

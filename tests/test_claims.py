@@ -25,7 +25,7 @@ from maclcore.claims import (
     ledger,
 )
 from maclcore.data import load_archive, make_split
-from maclcore.evidence import ARCHIVES, PROTOCOL, Evidence, Lead, describe, lead, method
+from maclcore.evidence import ARCHIVES, PROTOCOL, Evidence, Lead, describe, lead, method, told
 from maclcore.losses import LOSSES
 from maclcore.metrics import METRICS
 from maclcore.reference import chance
@@ -71,7 +71,8 @@ def test_the_interval_is_that_of_the_paired_t_test():
     mean, low, high, n = one.table.loc["lbase"]
     assert mean == pytest.approx(100 * (a - b).mean()) and n == 4
     assert (low, high) == pytest.approx((expected.low, expected.high))
-    assert str(one) == f"nDCG@100 {mean:+.1f} [{low:+.1f}, {high:+.1f}] to LBase (n = 4)"
+    words = f"nDCG@100 {mean:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+    assert told([one]) == f"MACL − LBase, n = 4: {words}"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_verdict_by_rule(status, every, most):
 def test_readings(printed, other, verdict):
     found = from_runs("", [[lead_with(printed)], [lead_with(other)]])
     assert found.verdict == verdict
-    assert ("to LBase" in found.ours) and found.why.startswith("ours. MACL ")
+    assert ("MACL − LBase, n = " in found.ours) and found.why.startswith("ours. MACL ")
 
 
 def test_methods_have_one_spelling_and_a_name():
@@ -207,7 +208,7 @@ def test_the_other_reading_of_macl_counts(empty):
         }
     )
     found = CHECKS["over-mulsupcon"](replace(empty, runs=runs))
-    assert found.verdict == REPRODUCED and "MACL (τ = 0.3): " in found.ours
+    assert found.verdict == REPRODUCED and "MACL (τ = 0.3) − " in found.ours
 
 
 def test_alpha_and_the_weights_by_runs(empty):
