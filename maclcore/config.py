@@ -62,8 +62,8 @@ class Config:
     #: L2 added to the gradient, as Adam does it, not decoupled
     weight_decay: float = 5e-4
     #: restart: cosine over 15 epochs, each restart at 0.8 of the last peak | step: x 0.8 every
-    #: 15 epochs | cosine: one descent. The paper says "CosineAnnealingLR lowered the learning
-    #: rate by 20 % every 15 epochs", which the first two read differently.
+    #: 15 epochs | cosine: one descent. The paper: "a CosineAnnealingLR scheduler lowered the
+    #: learning rate by 20% every 15 epochs", which the first two read differently.
     schedule: Literal["restart", "step", "cosine"] = "restart"
     #: largest gradient norm
     clip_norm: float = 1.0

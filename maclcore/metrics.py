@@ -58,7 +58,7 @@ class Readings:
     | queries       | each against all others       | a random fifth of the test split            |
     | gallery       | the other test images         | the other four fifths                       |
     | AP            | precision at hits (Eq. 11)    | area="trapezoid"                            |
-    | its list      | whole (not stated)            | whole, so hits = all positives              |
+    | its list      | whole (§4.3.1)                | whole, so hits = all positives              |
     | without a hit | 0 (not stated)                | without_hit="hard"                          |
     | nDCG(sim)     | ideal of the gallery          | ideal="list"; OML adds 1e-6 to the ideal    |
     | wAP           | mean J (Eq. 18)               | wap_weight="shared"                         |

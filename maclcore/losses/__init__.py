@@ -12,7 +12,8 @@ One alphabet of shapes: `N` images in a batch, `D` embedding, `L` labels; `z (N,
 * an anchor without a positive contributes 0, and `reduction` says whether it counts in the mean;
   a batch without any positive gives 0, with a gradient of 0;
 * an image without labels is nobody's positive and stays in everybody's denominator;
-* `temperature` multiplies T: 0.3 for the baselines (§4.2), 1.0 for MACL, whose formula has none.
+* `temperature` multiplies T: 0.3 for the baselines (§4.2), 1.0 for MACL, whose formula has none,
+  and 0.01 for OML, whose it is and which the paper may have run at 0.3 (§5.4.2).
 """
 
 import inspect
@@ -70,7 +71,8 @@ class Loss:
     reference: str  #: released code, if any; every loss here is written from its formula
     licence: str  #: of that code
     two_views: bool = False  #: in its original form a batch holds two views of each image
-    queue: str | None = None  #: what its original form does with a queue: "moco", "joins" or None
+    queue: str | None = None  #: what a queue does, as in its original form or, of MACL, in
+    #: that of MulSupCon: "moco", "joins" or None
 
     @property
     def colour(self) -> str:
@@ -119,10 +121,14 @@ _COMPARED = (
 )
 _ZHANG = "Zhang and Wu, Multi-Label Supervised Contrastive Learning, AAAI 2024"
 _HUANG = (
-    "Huang et al., Similarity-Dissimilarity Loss for Multi-label SupCon, arXiv:2410.13439, 2024"
+    "Huang et al., Similarity-Dissimilarity Loss for Multi-label Supervised Contrastive Learning, "
+    "arXiv:2410.13439, 2024"
 )
 _IMBRIACO = "Imbriaco et al., Toward Multilabel Image Retrieval for Remote Sensing, IEEE TGRS 2022"
-_MACL = "MACL: Multi-Label Adaptive Contrastive Learning Loss for RS Image Retrieval, 2025"
+_MACL = (
+    "Amir and Aptoula, MACL: Multi-Label Adaptive Contrastive Learning Loss for Remote Sensing "
+    "Image Retrieval, arXiv:2512.16294v1, 2025"
+)
 
 _SUPCONTRAST = ("github.com/HobbitLong/SupContrast", "BSD-2-Clause")
 _COMPREHENSIVE = (

@@ -24,7 +24,8 @@ def oml(
     AP_l = Σ_{q, j in Q_l} R_l(q, j) / R(q, j), divided by N |Q_l| ("released": as in the code of
     Imbriaco et al., whose optimum is then 1 - mean |Q_l| / N) or by |Q_l|² ("per_label": optimum
     0). The query is an item of its own list. Labels with fewer than two carriers are left out;
-    without any other the loss is 0. Computed in O(N³ L), with memory O(N²).
+    without any other the loss is 0. Computed in O(N³ L), with memory O(N²). The default
+    temperature is that of their code; the MACL paper has 0.3 for all (§5.4.2), far from a rank.
     """
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive, got {temperature}")
