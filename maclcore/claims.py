@@ -395,9 +395,9 @@ def training_level(e: Evidence, archive: str) -> Finding:
     one = lead(pd.concat([e.runs, printed]), archive, "frozen", ["printed"], SIM)
     paper = f"{SIM}: {table.min():.2f} to {table.max():.2f} ({method_label(table.idxmax())})"
     found = from_runs(paper, [[one]])
-    verdicts = {"behind": REPRODUCED, "missing": UNDECIDED}
+    verdicts = {"behind": REPRODUCED, "ahead": NOT_REPRODUCED}
     why = f"Our frozen features against the highest printed value. {found.why}"
-    return found._replace(verdict=verdicts.get(one.status, NOT_REPRODUCED), why=why)
+    return found._replace(verdict=verdicts.get(one.status, UNDECIDED), why=why)
 
 
 @claim("discriminative", "implied by §5.1, §5.3")
