@@ -27,7 +27,7 @@ class CheckpointWarning(UserWarning):
 def save(
     folder: Path, run_id: str, history: list, modules: Modules, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Everything that the epoch after `history` depends on.
+    """Everything that the epoch after `history` depends on; `run_id` says whose it is.
 
     Raises OSError if it cannot be written; the checkpoint of the epoch before stays.
     """

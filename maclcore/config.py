@@ -4,12 +4,16 @@ import difflib
 import hashlib
 import json
 import math
+import operator
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 Param = bool | int | float | str
+SUFFIX = ".safetensors"  # of a file of weights, which may be left out
 
 #: What each profile changes in the paper's setting, which is the default of every field.
 PROFILES: dict[str, dict[str, Any]] = {
@@ -35,9 +39,11 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides the outcome of a run. Defaults are the paper's (§4.2).
+    """What is asked of a run, by name. Defaults are the paper's (§4.2).
 
-    An unknown field or profile raises a TypeError or ValueError that names the nearest one.
+    What the names stand for, images, labels and weights, is `maclcore.identity`'s. Numbers of NumPy
+    and paths are taken for what they are. An unknown field or profile, or a value that a field
+    cannot have, raises a TypeError or ValueError that names the field, or the nearest one.
     """
 
     #: synthetic | dlrsd | ucm_multilabel | ml_aid | whdld | a folder of your own
@@ -89,15 +95,12 @@ class Config:
     profile: Literal["smoke", "quick", "frozen", "paper"] = "paper"
 
     def __post_init__(self) -> None:
-        numbers = {  # 1 and 1.0 are one configuration, and have one run_id
-            name: float(value) if type(value) is int else value
-            for name, value in sorted(self.loss_params.items())
-        }
-        object.__setattr__(self, "loss_params", numbers)
+        for f in fields(self):
+            object.__setattr__(self, f.name, _plain(f.name, f.type, getattr(self, f.name)))
         for name in ("image_size", "embedding_dim", "batch_size", "lr", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("epochs", "weight_decay", "queue", "frozen_views"):
+        for name in ("epochs", "weight_decay", "queue", "frozen_views", "seed", "split_seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.views not in (1, 2):
@@ -118,9 +121,6 @@ class Config:
                 raise ValueError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
-        for key, value in self.loss_params.items():
-            if not isinstance(value, Param) or (isinstance(value, float) and math.isnan(value)):
-                raise TypeError(f"loss_params[{key!r}] must be a number or a word, got {value!r}")
 
     @classmethod
     def from_profile(cls, profile: str, **overrides: Any) -> "Config":
@@ -150,18 +150,81 @@ class Config:
 
     @property
     def run_id(self) -> str:
-        """Readable, and unique to the configuration: equal ids mean equal configurations."""
+        """Readable, and unique to the configuration: equal ids mean equal configurations.
+
+        Of a folder or a file the name alone counts, wherever it lies and however its path was
+        typed: which of that name it is, `maclcore.identity` tells by its content.
+        """
+        return self._id(_name(self.archive), _name(self.weights).removesuffix(SUFFIX))
+
+    @property
+    def former_ids(self) -> list[str]:
+        """What earlier versions called this configuration: they took paths as they were typed, and
+        told 0 from 0.0."""
+        whole = {k: int(v) for k, v in asdict(self).items() if type(v) is float and v.is_integer()}
+        paths = product({self.archive, _name(self.archive)}, {self.weights, _name(self.weights)})
+        ids = {self._id(*path, **numbers) for path in paths for numbers in ({}, whole)}
+        return sorted(ids - {self.run_id})
+
+    def _id(self, archive: str, weights: str, **values: Any) -> str:
         # only what differs from the defaults, so that a field added later, with a default that
         # keeps the old behaviour, leaves every stored id as it is
+        values = {**self.to_dict(), **values, "archive": archive, "weights": weights}
         default = {f.name: f.default for f in fields(self)} | {"loss_params": {}}
-        chosen = {k: v for k, v in self.to_dict().items() if v != default[k]}
+        chosen = {k: v for k, v in values.items() if v != default[k]}
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-        folder = Path(self.archive).name  # of a folder of your own, its last part
-        archive = "".join(c if c.isalnum() or c in "-_" else "-" for c in folder)[:40]
-        return f"{self.profile}-{archive}-{self.image_size}px-{self.loss}-s{self.seed}-{digest}"
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in _name(archive))[:40]
+        return f"{self.profile}-{name}-{self.image_size}px-{self.loss}-s{self.seed}-{digest}"
 
     def __hash__(self) -> int:
         return hash(self.run_id)
+
+
+def _plain(name: str, kind: Any, value: Any) -> Any:
+    """`value` as the plain type of a field: an int of NumPy is an int, a Path a word, 0 is 0.0."""
+    if name == "loss_params":
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f"loss_params must be a mapping, such as {{'alpha': 0.5}}, got {value!r}"
+            )
+        # 1 and 1.0 are one configuration, and have one run_id
+        return {key: _parameter(key, value[key]) for key in sorted(value)}
+    if kind is str or not isinstance(kind, type):  # a path, a word of a Literal, or None
+        if kind == int | None:
+            return None if value is None else _plain(name, int, value)
+        if isinstance(value, str | os.PathLike):
+            return str(os.fspath(value))
+        raise TypeError(f"{name} must be a word, got {value!r}")
+    number = _scalar(value)
+    try:
+        if isinstance(number, bool | str):
+            raise TypeError
+        return operator.index(number) if kind is int else float(number)
+    except (TypeError, ValueError):
+        what = "a whole number" if kind is int else "a number"
+        raise TypeError(f"{name} must be {what}, got {value!r}") from None
+
+
+def _parameter(key: str, value: Any) -> Param:
+    number = _scalar(value)
+    if not isinstance(number, Param) or (isinstance(number, float) and math.isnan(number)):
+        raise TypeError(f"loss_params[{key!r}] must be a number or a word, got {value!r}")
+    return float(number) if type(number) is int else number
+
+
+def _scalar(value: Any) -> Any:
+    """A number of NumPy, pandas or torch as Python's own; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _name(path: str) -> str:
+    """The last part of a path; a name as it is."""
+    return Path(os.path.abspath(Path(path).expanduser())).name if is_path(path) else path
+
+
+def is_path(text: str) -> bool:
+    """Whether a word names a place, such as ./d, and not an archive or weights by name."""
+    return "/" in text or os.sep in text or text in (".", "..", "~")
 
 
 def nearest(name: str, known: Any) -> str:

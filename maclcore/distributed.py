@@ -10,6 +10,7 @@ each process's part, unless it is converted to SyncBatchNorm, which needs GPUs.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -42,7 +43,7 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def of_first(value: bool) -> bool:
+def of_first(value: Any) -> Any:
     """The first process's `value`, in every process; waits until all have asked."""
     if not dist.is_initialized():
         return value

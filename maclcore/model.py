@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 
 from maclcore import paths
-from maclcore.config import nearest
+from maclcore.config import SUFFIX, is_path, nearest
+from maclcore.data import cache
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -50,13 +52,10 @@ class RetrievalNet(nn.Module):
         image_size: int = 224,
     ) -> None:
         super().__init__()
-        known = list_models(module=torchvision.models)
-        if backbone not in known:
-            raise ValueError(f"unknown backbone {backbone!r}{nearest(backbone, known)}")
         self.fresh: list[str] = []
+        _known(backbone)
         if weights in ("imagenet", "none"):
-            pretrained = get_model_weights(backbone).DEFAULT if weights == "imagenet" else None
-            self.backbone = get_model(backbone, weights=pretrained, **_size(backbone, image_size))
+            self.backbone = _from_torchvision(backbone, weights, image_size)
         else:
             self.backbone, self.fresh = _from_file(backbone, weights_file(weights), image_size)
         width = _remove_classifier(self.backbone, backbone)
@@ -78,16 +77,52 @@ class RetrievalNet(nn.Module):
         return self.project(self.features(images))
 
 
+@torch.no_grad()
+def check_size(model: nn.Module, backbone: str, image_size: int) -> None:
+    """ValueError if `model` takes no images of that size; leaves its state as it is."""
+    training, device = model.training, next(model.parameters()).device
+    try:
+        model.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"{backbone} takes no images of {image_size} px ({str(error).splitlines()[0]}): "
+            "choose another image_size, or another backbone"
+        ) from error
+    finally:
+        model.train(training)
+
+
 def weights_file(weights: str) -> Path:
-    """The file that `weights` names: a path, or a name in the data folder's `weights/`."""
-    name = weights if weights.endswith(".safetensors") else f"{weights}.safetensors"
-    for candidate in (Path(name).expanduser(), paths.data_root() / "weights" / name):
+    """The file that `weights` names: in the data folder's `weights/`, or else by its path."""
+    name = weights if weights.endswith(SUFFIX) else weights + SUFFIX
+    here = Path(name).expanduser().absolute()
+    own = [] if is_path(weights) else [paths.data_root() / "weights" / name]
+    for candidate in (*own, here):
         if candidate.is_file():
             return candidate
     raise FileNotFoundError(
         f"no weights {weights!r}: neither a safetensors file, nor in {paths.data_root()}/weights; "
         "use 'imagenet', 'none', a path, or set MACL_DATA"
     )
+
+
+def weights_name(weights: str) -> str:
+    """What weights are found by from any folder: their name in the data folder, or their path."""
+    if weights in ("imagenet", "none"):
+        return weights
+    file = weights_file(weights)
+    inside = not is_path(weights) and file.parent == paths.data_root() / "weights"
+    return weights if inside else str(file)
+
+
+def weights_content(backbone: str, weights: str) -> str:
+    """What initial weights are, whatever they are called: "none", torchvision's own name for those
+    of ImageNet, or the first 16 digits of the SHA-256 of the file."""
+    if weights == "none":
+        return weights
+    if weights == "imagenet":
+        return str(get_model_weights(_known(backbone)).DEFAULT)
+    return cache.content_hashes([weights_file(weights)])[0][:16]
 
 
 def resolve_precision(precision: str, device: torch.device, image_size: int) -> str:
@@ -107,6 +142,24 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _known(backbone: str) -> str:
+    known = list_models(module=torchvision.models)
+    if backbone not in known:
+        raise ValueError(f"unknown backbone {backbone!r}{nearest(backbone, known)}")
+    return backbone
+
+
+def _from_torchvision(backbone: str, weights: str, image_size: int) -> nn.Module:
+    pretrained = get_model_weights(backbone).DEFAULT if weights == "imagenet" else None
+    try:
+        return get_model(backbone, weights=pretrained, **_size(backbone, image_size))
+    except (URLError, ConnectionError, TimeoutError) as error:
+        raise OSError(
+            f"the ImageNet weights of {backbone} cannot be downloaded ({error}): connect once, or "
+            "give a safetensors file by weights=FILE, or weights=none for random ones"
+        ) from error
 
 
 def _size(backbone: str, image_size: int) -> dict[str, int]:

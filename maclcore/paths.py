@@ -42,6 +42,17 @@ def paper_root() -> Path:
     return ROOT / "results" / "paper"
 
 
+def make_folder(folder: Path) -> None:
+    """`folder` and those above it; OSError with the remedy where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {folder} ({error}): make it writable, or set MACL_RESULTS to a "
+            "folder that is"
+        ) from error
+
+
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary sibling of `target` to write to, flushed and renamed onto it on success.
@@ -49,7 +60,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Readers see the old file or the new one, never a part of either; on an exception the
     temporary file is removed and `target` is untouched.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary

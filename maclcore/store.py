@@ -1,6 +1,7 @@
 """One folder a run under `results/runs/`, written atomically; `collect()` reads them all.
 
 config.json        what was asked for, written first
+identity.json      what it is made from, by content (`maclcore.identity`), written with it
 checkpoint-?.safetensors   the state after the last two whole epochs; removed when the run is done
 log.jsonl          one line an epoch, written as they end; not tracked by git
 history.csv        one row an epoch
@@ -18,7 +19,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -38,7 +39,7 @@ from maclcore.config import Config, nearest
 from maclcore.metrics import METRICS
 from maclcore.progress import say
 
-RESULT = "result.json"
+RESULT, IDENTITY = "result.json", "identity.json"
 #: seconds without a sign of life after which another machine may take a run over: more than the
 #: minute for which a client of NFS may believe what it has cached
 LEASE = 90.0
@@ -49,6 +50,8 @@ class Run:
     """A run's folder, read lazily."""
 
     folder: Path
+    #: whether the call of `train` that returned it has computed it, or found it stored
+    computed: bool = field(default=False, compare=False)
 
     @classmethod
     def find(cls, run_id: str) -> "Run":
@@ -70,6 +73,45 @@ class Run:
     def finished(self) -> bool:
         return (self.folder / RESULT).is_file()
 
+    @property
+    def claimed(self) -> bool:
+        """Whether it holds, or has begun, results of some content."""
+        return self.finished or (self.folder / IDENTITY).is_file() or self._saved
+
+    @property
+    def _saved(self) -> bool:
+        return any(self.folder.glob("checkpoint-?.safetensors"))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Hashes of what it is made from: archive, split, weights; {} if it does not say.
+
+        Runs that were stored by versions before identities have their archive's alone.
+        """
+        if self.finished:
+            return self.result.get("identity") or {"archive": self.result["archive"]["fingerprint"]}
+        file = self.folder / IDENTITY
+        return _read_json(file) if file.is_file() else {}
+
+    @property
+    def provenance(self) -> str:
+        """Of a finished run: "stored on 2026-11-24, git ec8c6330dc, archive 9e2558151112dae8"."""
+        environment = self.result["environment"]
+        revision = environment["git"]
+        on = self.result.get("time", "")[:10] or commit_date(revision)
+        parts = [f"stored on {on}" if on else "stored", f"git {revision}" if revision else ""]
+        parts += [f"archive {self.result['archive']['fingerprint']}"]
+        return ", ".join(filter(None, parts))
+
+    def tidy(self) -> None:
+        """Remove it if nothing worth keeping was saved; for whoever holds it (`alone`)."""
+        if self.finished or self._saved:
+            return
+        with suppress(OSError):
+            for file in self.folder.iterdir():
+                if file.name != "lease.lock":  # which goes when it is given up
+                    file.unlink()
+
     @contextmanager
     def alone(self, wait: float = -1) -> Iterator[None]:
         """Hold the run's folder against other processes, of this machine and of others.
@@ -89,27 +131,20 @@ class Run:
         kernel = FileLock(self.folder / "run.lock")
         lease = SoftFileLease(self.folder / "lease.lock", lease_duration=LEASE)
         with ExitStack() as held:
+            held.callback(self._remove_if_empty)
 
             def hold(timeout: float) -> None:
                 held.enter_context(kernel.acquire(timeout, poll_interval=0.2))
                 held.enter_context(_acquired(lease, timeout))
 
+            paths.make_folder(self.folder)
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                try:
-                    hold(0)
-                except Timeout:
-                    if wait == 0:
-                        raise
-                    say(f"{self.run_id}: another process is at it; waiting for its result")
-                    hold(wait)
+                hold(0)
             except Timeout:
-                raise
-            except OSError as error:
-                raise OSError(
-                    f"cannot write to {self.folder} ({error}): make it writable, or set "
-                    "MACL_RESULTS to a folder that is"
-                ) from error
+                if wait == 0:
+                    raise
+                say(f"{self.run_id}: another process is at it; waiting for its result")
+                hold(wait)
             for leftover in (*self.folder.glob(".tmp*"), *self.folder.glob(".*.tmp")):
                 leftover.unlink(missing_ok=True)
             yield
@@ -126,6 +161,10 @@ class Run:
             "traceback": traceback.splitlines(),
         }
         write_json(self.folder / "failure.json", content)
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):
+            self.folder.rmdir()
 
     @cached_property
     def config(self) -> Config:
@@ -201,6 +240,12 @@ def write_tensors(
             save_file(arrays, temporary, metadata=dict(metadata or {}))
         except SafetensorError as error:  # such as: no space left on device
             raise OSError(f"{file}: {error}") from error
+
+
+def former_weights() -> dict[str, str]:
+    """Names of weights and what they were (`weights_content`), for runs stored without that."""
+    file = paths.results_root() / "weights.json"
+    return _read_json(file) if file.is_file() else {}
 
 
 def runs() -> pd.DataFrame:
@@ -344,13 +389,13 @@ def _results() -> dict[str, dict[str, Any]]:
 _KEY = ["run_id", "mtime_ns", "size"]
 
 
-def compare(a: str, b: str) -> pd.DataFrame:
+def compare(a: str | Run, b: str | Run) -> pd.DataFrame:
     """What differs between two finished runs, by the names of `collect()`'s columns, and the
     metrics in any case: columns a, b and, of numbers that were measured, difference (b - a).
 
     ValueError for a run that is not in the store, or not finished.
     """
-    runs = (Run.find(a), Run.find(b))
+    runs = [run if isinstance(run, Run) else Run.find(run) for run in (a, b)]
     # fields that are younger than a run are in its configuration, with their defaults
     x, y = (_row({**run.result, "config": run.config.to_dict()}) for run in runs)
     measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
@@ -392,6 +437,19 @@ def git_revision() -> str:
     try:
         revision = git("rev-parse", "--short=10", "HEAD")
         return revision + ("+" if git("status", "--porcelain", "--", "maclcore") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+@cache
+def commit_date(revision: str) -> str:
+    """The day of a commit of the source, such as 2026-11-24; "" if it is not known."""
+    command = ["git", "-C", str(paths.ROOT), "show", "--no-patch", "--format=%cs"]
+    try:
+        shown = subprocess.run(
+            [*command, revision.rstrip("+")], capture_output=True, text=True, check=True
+        )
+        return shown.stdout.strip() if revision else ""
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -6,9 +6,9 @@ of any random generator, and a resumed run equals an uninterrupted one bit for b
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -23,16 +23,23 @@ from tqdm.auto import tqdm
 
 from maclcore import checkpoint, distributed, paths, reference, store
 from maclcore.config import Config
-from maclcore.data import Archive, Split, load_archive
+from maclcore.data import Archive, Split
 from maclcore.data.augment import augment, draw
 from maclcore.data.sampler import SAMPLERS
 from maclcore.data.stream import Images
 from maclcore.frozen import Features, frozen_features
 from maclcore.gradcache import in_parts
+from maclcore.identity import Source, claim, identify, remember, told
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
 from maclcore.metrics import Evaluation, evaluate
-from maclcore.model import RetrievalNet, autocast, resolve_precision
+from maclcore.model import (
+    RetrievalNet,
+    autocast,
+    check_size,
+    resolve_precision,
+    weights_content,
+)
 from maclcore.momentum import MomentumQueue
 from maclcore.progress import Progress, say, sigterm, tensorboard
 from maclcore.retrieval import embed
@@ -42,52 +49,74 @@ from maclcore.store import Run
 REFERENCES = ("chance", "frozen", "oracle")
 PERIOD, DECAY = 15, 0.8  # "by 20 % every 15 epochs" (§4.2)
 #: what log.jsonl says of an epoch and history.csv does not
-LOG_ONLY = ["steps", "largest_loss", "clipped", "images_per_second", "time"]
+LOG_ONLY = ["steps", "largest_loss", "clipped", "images_per_second", "time", "session"]
 
 
 def train(
-    config: Config, *, progress: bool = True, device: str | None = None, wait: float = -1
+    config: Config,
+    *,
+    progress: bool = True,
+    device: str | None = None,
+    wait: float = -1,
+    expected: Mapping[str, str] | None = None,
 ) -> Run:
     """Train, evaluate on the test split, store; resume if it was interrupted, return if done.
 
+    A run belongs to its configuration and to the content of the archive, the split and the initial
+    weights (`maclcore.identity`): one that is stored from other content is neither returned nor
+    touched, and what differs is said. `Run.computed` tells whether this call has computed it.
     A reference row (chance, frozen, oracle) is a run like any other, without the training.
     Started by torchrun, the processes share each batch, with one loss over all of it
     (`maclcore.distributed`); the first one writes. BatchNorm then sees a process's part of the
     batch, on GPUs the whole; without it results agree with one process's to rounding.
 
     SIGTERM lets the step under way finish and exits with 0. Raises ValueError for an unknown loss,
-    backbone or archive, OSError where nothing can be written, and FloatingPointError, naming the
+    backbone or archive, and for content that is not the `expected` identity or not that of the
+    other processes; OSError where nothing can be written; and FloatingPointError, naming the
     images of the batch, if a loss is not finite. Each time the last checkpoint stays, and the same
     call goes on from there. Where another process is at the same run, waits for it, at most for
     `wait` seconds (-1: as long as it takes) before it raises filelock.Timeout.
     """
-    run = Run(paths.runs_root() / config.run_id)
     with distributed.processes(device) as on:
-        if distributed.of_first(run.finished):
-            return run
         first = distributed.world()[0] == 0
-        with run.alone(wait) if first else nullcontext():
-            if not distributed.of_first(run.finished):  # by the process that we waited for
-                _compute(config, run, on, progress and first)
+        source = identify(config, progress=progress and first)
+        expected = distributed.of_first(expected or source.identity)
+        if source.identity != expected:
+            raise ValueError(
+                f"{config.archive} or {config.weights} is not the same here as where this run was "
+                f"started: {source.identity} for {expected}; give all machines the same files"
+            )
+        with claim(source, wait) if first else nullcontext() as run:
+            run = Run(paths.runs_root() / distributed.of_first(run.run_id if first else ""))
+            if first and run.run_id != source.config.run_id and not run.finished:
+                say(told(run, source))
+            if distributed.of_first(run.finished):  # by now, or by the process that we waited for
+                if progress and first:
+                    say(f"{run.run_id}: {run.provenance}; not computed now")
+                return run
+            compute(source, run, on, progress and first)
             distributed.of_first(True)  # wait for what the first one writes
-    return run
+    return replace(run, computed=True)
 
 
-def _compute(config: Config, run: Run, on: torch.device, progress: bool) -> None:
+def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
+    """Train and evaluate `source` into the folder of `run`, from its checkpoint if it has one."""
     first = distributed.world()[0] == 0
+    config, archive, split = source.config, source.archive, source.split
+    start, earlier = time.perf_counter(), sum(row["seconds"] for row in store.log(run.folder))
     if first:
         store.write_json(run.folder / "config.json", config.to_dict())
-    start, earlier = time.perf_counter(), sum(row["seconds"] for row in store.log(run.folder))
-    archive = load_archive(config.archive, image_size=config.image_size, progress=progress)
-    split = archive.split(config.split_seed)
-    outcome = _outcome(config, archive, split, run.folder, on, progress)
+        store.write_json(run.folder / store.IDENTITY, source.identity)
+        remember(archive)
+    outcome = _outcome(source, run, on, progress)
     if not first:
         return
     head, features, tensors = outcome
     table = head.per_query.set_axis([archive.names[i] for i in split.test]).rename_axis("query")
     store.write_per_query(run.folder / "per_query.parquet", table)
     for name, content in tensors.items():
-        store.write_tensors(run.folder / f"{name}.safetensors", content)
+        store.write_tensors(run.folder / f"{name}.safetensors", content, source.identity)
+    environment = _environment(config, on)
     result = {
         "config": config.to_dict(),
         "loss": {**LOSSES[config.loss].defaults, **config.loss_params}
@@ -104,13 +133,24 @@ def _compute(config: Config, run: Run, on: torch.device, progress: bool) -> None
             "fingerprint": archive.fingerprint,
             "split": "/".join(str(len(part)) for part in split),
         },
-        "environment": store.environment(
-            on, resolve_precision(config.precision, on, config.image_size)
-        ),
+        "identity": source.identity,
+        "environment": environment,
+        **({"sessions": sessions} if (sessions := _sessions(run, environment)) else {}),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(earlier + time.perf_counter() - start, 1),
     }
     store.write_json(run.folder / store.RESULT, result)
     checkpoint.remove(run.folder)
+
+
+def _sessions(run: Run, environment: dict[str, Any]) -> list[dict[str, Any]]:
+    """Versions and hardware of each process that trained a part of `run`, if they differ."""
+    sessions = [row["session"] for row in store.log(run.folder) if "session" in row]
+    return sessions if any(s != {"epoch": s["epoch"], **environment} for s in sessions) else []
+
+
+def _environment(config: Config, on: torch.device) -> dict[str, Any]:
+    return store.environment(on, resolve_precision(config.precision, on, config.image_size))
 
 
 def learning_rate(config: Config, epoch: int) -> float:
@@ -139,18 +179,40 @@ def collapse(z: Tensor) -> dict[str, float]:
 
 
 def load_model(run: Run) -> RetrievalNet:
-    """The trained network of a finished run, in evaluation mode on the CPU."""
-    config = run.config
+    """The trained network of a finished run, in evaluation mode on the CPU.
+
+    FileNotFoundError if its weights are not here, ValueError if they are another run's, or if only
+    the head was trained and the initial weights are not here as they were.
+    """
+    config, identity = run.config, run.identity
     file = run.folder / "weights.safetensors"
+    if not run.finished:
+        raise ValueError(
+            f"run {run.run_id} is not finished: `train` with its configuration goes on"
+        )
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there: weights stay where they were trained")
+        raise FileNotFoundError(
+            f"{run.run_id} is stored without its weights, which stay where it was trained: copy "
+            f"its weights.safetensors to {run.folder}, or compute it again by `python -m maclcore "
+            f"runs recompute {run.run_id}`"
+        )
     # where only the head was trained, the file has nothing else
     weights = config.weights if config.frozen_views else "none"
+    if config.frozen_views and "weights" in identity:
+        now = weights_content(config.backbone, weights)
+        if now != identity["weights"]:
+            raise ValueError(
+                f"{run.run_id} started from other weights {weights!r} than are here now "
+                f"({identity['weights']}, here {now}), and has only its head stored"
+            )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = RetrievalNet(config.backbone, weights, config.embedding_dim, config.image_size)
     with safe_open(file, framework="pt") as stored:
         state = {k: stored.get_tensor(k) for k in stored.keys()}  # noqa: SIM118
+        of = stored.metadata()
+    if "split" in identity and of != identity:
+        raise ValueError(f"{file} is of another run, or of other content; remove it")
     model.load_state_dict(state, strict=not config.frozen_views)
     return model.eval()
 
@@ -158,10 +220,9 @@ def load_model(run: Run) -> RetrievalNet:
 Outcome = tuple[Evaluation, Evaluation | None, dict[str, dict[str, Tensor]]]
 
 
-def _outcome(
-    config: Config, archive: Archive, split: Split, folder: Path, on: torch.device, progress: bool
-) -> Outcome | None:
+def _outcome(source: Source, run: Run, on: torch.device, progress: bool) -> Outcome | None:
     """Test evaluation of the embedding and of the backbone's features, and tensors to keep."""
+    config, archive, split = source.config, source.archive, source.split
     y_test = archive.labels[split.test]
     if config.loss == "chance":
         return reference.chance(y_test), None, {}
@@ -169,20 +230,23 @@ def _outcome(
         return reference.oracle(y_test), None, {}
     torch.manual_seed(config.seed)
     model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
+    check_size(model, config.backbone, config.image_size)
     if model.fresh and progress:
         tqdm.write(f"{config.weights} lacks, so freshly initialised: {', '.join(model.fresh)}")
     if on.type == "cuda" and distributed.world()[1] > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(on, memory_format=torch.channels_last)
     if config.frozen_views:
-        source = frozen_features(model, archive, split, config, on)
+        images = frozen_features(model, archive, split, config, on)
     else:
-        source = Images(archive.images, on, keep=config.loss != "frozen")
+        images = Images(archive.images, on, keep=config.loss != "frozen")
     if config.loss != "frozen":
-        _Training(config, archive, split, model, source, folder, on).fit(progress)
+        owner = f"{config.run_id}@{source.key}"
+        session = _Training(config, archive, split, model, images, run.folder, on, owner)
+        session.fit(progress)
     if distributed.world()[0]:
         return None  # the first process measures
-    z, h = _embed(config, model, source, split.test, on)
+    z, h = _embed(config, model, images, split.test, on)
     features = evaluate(h, y_test)
     if config.loss == "frozen":  # an untrained head says nothing
         return features, None, {"embeddings": {"z": h}}
@@ -216,6 +280,7 @@ class _Training:
     source: Images | Features  #: features where only the head trains
     folder: Path
     on: torch.device
+    owner: str = ""  #: whose checkpoints it reads and writes: a configuration and a content
 
     def __post_init__(self) -> None:
         config, labels = self.config, self.archive.labels
@@ -255,11 +320,11 @@ class _Training:
 
     def fit(self, progress: bool) -> None:
         config = self.config
-        self.history = checkpoint.restore(self.folder, config.run_id, self.modules, self.optimizer)
+        self.history = checkpoint.restore(self.folder, self.owner, self.modules, self.optimizer)
         images = sum(map(len, self.batches(0)))  # of an epoch, for the progress bar
         done = len(self.history)
         with Progress(
-            config.run_id, "images", done * images, config.epochs * images, progress
+            self.folder.name, "images", done * images, config.epochs * images, progress
         ) as bar:
             with sigterm() as asked, tensorboard(self.folder, done) as write:
                 for epoch in range(done, config.epochs):
@@ -269,6 +334,8 @@ class _Training:
                         row |= self.validate()
                         bar.note(f"loss {row['loss']:.3f}, mAP {row['mAP(sim)@5000']:.3f}")
                     row["seconds"] = time.perf_counter() - start
+                    if epoch == done:  # of this process
+                        row["session"] = {"epoch": epoch + 1, **_environment(config, self.on)}
                     self.history.append(row)
                     if self.rank == 0:
                         self.save()
@@ -279,9 +346,7 @@ class _Training:
 
     def save(self) -> None:
         if len(self.history) < self.config.epochs:
-            checkpoint.save(
-                self.folder, self.config.run_id, self.history, self.modules, self.optimizer
-            )
+            checkpoint.save(self.folder, self.owner, self.history, self.modules, self.optimizer)
         store.write_lines(self.folder / "log.jsonl", self.history)
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
@@ -335,7 +400,7 @@ class _Training:
     def leave(self, epoch: int) -> NoReturn:
         saved = f"the state after epoch {epoch} is saved, and" if epoch else "no epoch was over;"
         say(
-            f"{self.config.run_id}: SIGTERM in epoch {epoch + 1} of {self.config.epochs}; {saved} "
+            f"{self.folder.name}: SIGTERM in epoch {epoch + 1} of {self.config.epochs}; {saved} "
             "the same command goes on from there"
         )
         raise SystemExit(0)
@@ -352,7 +417,7 @@ class _Training:
             _, T = pair_weights(config.loss, y, self.stats, **config.loss_params)
             temperatures = f"temperatures {T.min():.3g} to {T.max():.3g}, "
         raise FloatingPointError(
-            f"{config.run_id}: {what} in epoch {epoch + 1}, batch {batch + 1}, learning rate "
+            f"{self.folder.name}: {what} in epoch {epoch + 1}, batch {batch + 1}, learning rate "
             f"{lr:.3g}, {temperatures}images {', '.join(names[:8])} and {max(len(names) - 8, 0)} "
             "more; lower the learning rate or raise the temperature"
         )

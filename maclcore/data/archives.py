@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from maclcore import paths
+from maclcore.config import is_path
 from maclcore.data import cache, synthetic
 from maclcore.data.split import Split, make_split
 
@@ -71,6 +72,7 @@ class Archive:
     labels: np.ndarray
     label_names: tuple[str, ...]
     names: tuple[str, ...]
+    contents: tuple[str, ...]  #: of each image a hash of its file
     fingerprint: str
     title: str
     footnote: str = ""
@@ -102,7 +104,8 @@ def load_archive(
 ) -> Archive:
     """An archive by name, or a folder in the plain layout, decoded to `image_size` pixels.
 
-    A name is one of `ARCHIVES` or of another folder in `root` (default: `MACL_DATA`).
+    A name is one of `ARCHIVES` or of another folder in `root` (default: `MACL_DATA`), or else in
+    the working folder; what has a separator, such as ./d, is a path.
     Options: `n`, `seed` (synthetic); `min_pixels` (dlrsd, whdld: how many pixels of a mask make a
     label present, default 1); `labels="corrected"` (ml_aid: the corrected table).
 
@@ -120,7 +123,7 @@ def load_archive(
         raise TypeError(f"{name!r} has no option {', '.join(unknown)}; it has {allowed}")
     if name == "synthetic":
         return _synthetic(image_size, **options)
-    folder = _locate(name, paths.data_root() if root is None else Path(root).expanduser())
+    folder = locate(name, root)
     reading = _Reading(folder, reader, progress, reader.title if reader else folder.name)
     read(reading, **options)
     return _finish(reading, image_size)
@@ -202,7 +205,10 @@ def _synthetic(image_size: int, *, n: int = 2100, seed: int = 0) -> Archive:
     images = cache.cached(target, write)
     labels = np.array(cache.cached(labels_target, write_labels))
     names = tuple(f"scene{i:05d}" for i in range(n))
-    return _archive("synthetic", images, labels, synthetic.LABELS, names, key, "Synthetic")
+    contents = tuple(f"{key[:8]}-{name}" for name in names)
+    return _archive(
+        "synthetic", images, labels, synthetic.LABELS, names, contents, key, "Synthetic"
+    )
 
 
 def _read_plain(reading: _Reading) -> None:
@@ -285,11 +291,16 @@ ARCHIVES = ("synthetic", *READERS)
 # --- What the readers share ---------------------------------------------------------------------
 
 
-def _locate(name: str, root: Path) -> Path:
-    own = [Path(name).expanduser()] if name and name not in READERS else []
-    for folder in (*own, root / name):
+def locate(name: str, root: str | Path | None = None) -> Path:
+    """The folder of an archive, absolute, as `load_archive` finds it; ArchiveError without one."""
+    root = paths.data_root() if root is None else Path(os.path.abspath(Path(root).expanduser()))
+    here = Path(os.path.abspath(Path(name).expanduser()))
+    candidates = (
+        [here] if is_path(name) else [root / name] if name in READERS else [root / name, here]
+    )
+    for folder in candidates:
         if name and folder.is_dir():
-            return folder.absolute()
+            return folder
     if name in READERS:
         raise ArchiveError(
             f"no folder {root / name}: unpack {READERS[name].title} there ({READERS[name].tree}; "
@@ -301,6 +312,13 @@ def _locate(name: str, root: Path) -> Path:
         f"no archive {name!r}{f', did you mean {near[0]!r}?' if near else ''}: it is none of "
         f"{', '.join(ARCHIVES)}, and there is no such folder, here or in {root}"
     )
+
+
+def archive_name(name: str) -> str:
+    """What an archive is found by from any folder: its name in the data folder, or its path."""
+    folder = None if name == "synthetic" or name in READERS else locate(name)
+    inside = folder is None or (not is_path(name) and folder == paths.data_root() / name)
+    return name if inside else str(folder)
 
 
 def _is_plain(reading: _Reading, **options: Any) -> bool:
@@ -435,7 +453,7 @@ def _read_masks(
     if not (masks := _files(reading, folder)):
         return
     try:
-        counts, _ = cache.cached_rows(
+        counts, *_ = cache.cached_rows(
             f"{reading.folder.name}-masks",
             f"pixels of each of {values.tolist()}",
             partial(_count_pixels, values=values),
@@ -486,7 +504,7 @@ def _finish(reading: _Reading, image_size: int) -> Archive:
     keys = sorted(images, key=lambda key: images[key].stem)
     try:
         if keys:
-            pixels, content = cache.cached_rows(
+            pixels, content, hashes = cache.cached_rows(
                 f"{name}-{image_size}px",
                 f"{cache.RESIZE_RULE}, S={image_size}",
                 partial(cache.decode, size=image_size),
@@ -509,14 +527,18 @@ def _finish(reading: _Reading, image_size: int) -> Archive:
     labels = np.array([rows[key][1] for key in keys])
     names = tuple(images[key].stem for key in keys)
     titles = reading.title, reading.footnote
-    return _archive(name, pixels, labels, reading.label_names, names, content, *titles)
+    return _archive(name, pixels, labels, reading.label_names, names, hashes, content, *titles)
 
 
-def _archive(name, images, labels, label_names, names, content, title, footnote="") -> Archive:
+def _archive(
+    name, images, labels, label_names, names, contents, content, title, footnote=""
+) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
     fingerprint = digest.hexdigest()[:16]
-    return Archive(name, images, labels, label_names, names, fingerprint, title, footnote)
+    return Archive(
+        name, images, labels, label_names, names, tuple(contents), fingerprint, title, footnote
+    )
 
 
 def _printable(text: str) -> str:

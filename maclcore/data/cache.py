@@ -72,24 +72,25 @@ def cached_rows(
     function: Callable[[Path], np.ndarray],
     files: Sequence[Path],
     progress: bool = False,
-) -> tuple[np.ndarray, str]:
-    """The memory-mapped array whose row i is `function(files[i])`, and its key.
+) -> tuple[np.ndarray, str, list[str]]:
+    """The memory-mapped array whose row i is `function(files[i])`, its key, the files' hashes.
 
     The key is the SHA-256 of `rule` and of the bytes of all files. A file that `function` rejects
     with ValueError does not stop the others: all are named in one `Unreadable`, nothing is kept.
     """
-    hashes = _file_hashes(files, progress)
+    hashes = content_hashes(files, progress)
     key = hashlib.sha256(json.dumps([rule, hashes]).encode()).hexdigest()
     target = paths.cache_root() / f"{stem}-{key[:16]}.npy"
     what = f"Decoding {stem}" * progress
-    return cached(target, partial(_write_rows, function=function, files=files, what=what)), key
+    write = partial(_write_rows, function=function, files=files, what=what)
+    return cached(target, write), key, hashes
 
 
 def cached(target: Path, write: Callable[[Path], None]) -> np.ndarray:
     """The memory-mapped array in `target`, which `write(temporary)` makes if it is not there."""
     array = _mapped(target)
     if array is None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(target.parent)
         with FileLock(f"{target}.lock"):
             array = _mapped(target)  # another process may have built it while this one waited
             if array is None:
@@ -124,7 +125,7 @@ def _write_rows(temporary: Path, function: Callable, files: Sequence[Path], what
             out.write(row.tobytes())
 
 
-def _file_hashes(files: Sequence[Path], progress: bool) -> list[str]:
+def content_hashes(files: Sequence[Path], progress: bool = False) -> list[str]:
     """SHA-256 of each file; computed again only if its size or either of its times has changed."""
     folder = os.fsencode(os.path.commonpath([file.parent for file in files]))
     index = paths.cache_root() / f"hashes-{hashlib.sha256(folder).hexdigest()[:16]}.json"
