@@ -72,7 +72,8 @@ def train(
 ) -> None:
     """Train one configuration, evaluate it on the test split and store the run.
 
-    The same command resumes an interrupted run and returns at once for a finished one.
+    The same command resumes an interrupted run, and shows a finished one of the same images, labels
+    and weights; of others it is another run.
     Example: python -m maclcore train --profile quick --archive dlrsd --loss macl
     --loss-params temperature 0.3
     Example: torchrun --nproc-per-node 4 -m maclcore train --archive dlrsd
@@ -91,6 +92,8 @@ def train(
     run = run_training(config, progress=not quiet, device=device)
     if int(os.environ.get("RANK", 0)):  # one of several processes says it for all
         return
+    if not run.computed:
+        print(f"{run.provenance}; not computed now: `runs recompute {run.run_id}` does that")
     _print_metrics({config.loss: run.metrics, "  backbone": run.result["metrics_backbone"]})
     print(run.run_id)
 
@@ -111,7 +114,8 @@ def evaluate(
 
     Args:
         run: a run's id, as `train` prints it.
-        archive: evaluate on this archive; default: the one it was trained on.
+        archive: evaluate on this archive, of which test and validation must hold no image that the
+            run was trained on; default: the one it was trained on, which must be as it was.
         split: which part; each image once as query, the others as gallery.
         labels_only: a table, one row an image: its name, then 0 or 1 for each label. No run then.
         data: the folder that holds the archives; default: MACL_DATA.
@@ -126,7 +130,7 @@ def evaluate(
     import torch
 
     from maclcore import reference
-    from maclcore.data import load_archive
+    from maclcore.identity import unseen
     from maclcore.metrics import evaluate as measure
     from maclcore.model import resolve_precision
     from maclcore.retrieval import embed
@@ -135,11 +139,17 @@ def evaluate(
 
     found = Run.find(run)
     config = found.config
-    source = load_archive(archive or config.archive, image_size=config.image_size, root=data)
+    source = _archive_of(found, archive, data)
+    model = load_model(found)
     parts = source.split(config.split_seed)._asdict()
     index = np.arange(len(source.images)) if split == "all" else parts[split]
+    if source.fingerprint != found.identity["archive"] and split in ("test", "validation"):
+        if seen := (~unseen(found, source, index)).sum():
+            raise ValueError(
+                f"{found.run_id} was trained on {seen:,} of the {len(index):,} images of this "
+                "split: take an archive without them, or --split all to measure seen ones as well"
+            )
     precision = resolve_precision(config.precision, torch.device("cpu"), config.image_size)
-    model = load_model(found)
     z, h = embed(model, source.images, index, precision=precision)
     if config.frozen_views:  # its head saw stored features, and was measured on them, in float32
         with torch.inference_mode():
@@ -160,7 +170,8 @@ def runs(*, unfinished: bool = False) -> None:
     """List the runs of the store, the one touched last first: state, metrics, age and size.
 
     Metrics in percent: of a finished run on the test split, else of its last epoch on the
-    validation split. `runs compare A B` tells what differs between two.
+    validation split. `runs compare A B` tells what differs between two, `runs recompute A` computes
+    one once more.
     Example: python -m maclcore runs --unfinished
 
     Args:
@@ -197,6 +208,50 @@ def compare(a: Positional[str], b: Positional[str]) -> None:
     table = differences(a, b)
     print(f"a: {a}\nb: {b}")
     print(table.to_string(na_rep="", float_format=lambda value: f"{value:.4g}"))
+
+
+def recompute(
+    run: Positional[str],
+    *,
+    device: str | None = None,
+    quiet: bool = False,
+    data: Path | None = None,
+) -> None:
+    """Compute a stored run once more, beside it, and compare the two: is the stored one right here?
+
+    From the same images, labels and weights, or it is an error that says what differs. The new run
+    lies in results/recomputed/, where no table reads it; the same command takes up an interrupted
+    one. Metrics in percent with 95 % intervals of the paired difference over queries.
+    Example: python -m maclcore runs recompute RUN_ID
+
+    Args:
+        run: a finished run's id, as `runs` lists it.
+        device: cpu, cuda, cuda:1, …; default: a GPU if there is one.
+        quiet: no progress bar.
+        data: the folder that holds the archives; default: MACL_DATA.
+    """
+    from maclcore.recompute import agreement, weights_difference
+    from maclcore.recompute import recompute as run_again
+    from maclcore.store import compare as differences
+
+    _use(data)
+    stored, again = run_again(run, device=device, progress=not quiet)
+    table = agreement(stored, again)
+    print(f"stored: {stored.run_id}, {stored.provenance}\nagain:  {again.folder}")
+    print((100 * table).to_string(float_format=lambda value: f"{value:.2f}"))
+    alike = ((table["low"] <= 0) & (table["high"] >= 0)).sum()
+    print(f"{alike} of {len(table)} differences lie within their intervals around 0")
+    largest = weights_difference(stored, again)
+    print(
+        "weights: the stored run's are not here"
+        if largest is None
+        else f"weights: {'equal bit for bit' if largest == 0 else f'up to {largest:.2g} apart'}"
+    )
+    others = differences(stored, again)
+    others = others[others["difference"].isna()].drop(columns="difference", errors="ignore")
+    if len(others):
+        print("and what else differs:")
+        print(others.set_axis(["stored", "again"], axis=1).to_string())
 
 
 def sweep(
@@ -339,6 +394,7 @@ def search(
     images: Positional[tuple[Path, ...]],
     *,
     k: int = 5,
+    archive: str | None = None,
     data: Path | None = None,
 ) -> None:
     """Search the archive of a finished run by example.
@@ -347,13 +403,15 @@ def search(
 
     Args:
         run: a run's id, as `train` prints it.
-        images: image files to search with.
+        images: image files to search with; one that cannot be read stops no other.
         k: how many results for each.
+        archive: search this archive; default: the one the run was trained on, as it was.
         data: the folder that holds the archives; default: MACL_DATA.
     """
+    if k < 1:
+        raise ValueError(f"k is {k}: a search has at least 1 result")
     import numpy as np
 
-    from maclcore.data import load_archive
     from maclcore.data.cache import decode
     from maclcore.retrieval import embed
     from maclcore.retrieval import search as nearest_images
@@ -361,17 +419,48 @@ def search(
     from maclcore.train import load_model
 
     found = Run.find(run)
-    size = found.config.image_size
-    archive = load_archive(found.config.archive, image_size=size, root=data)
+    source = _archive_of(found, archive, data)
     model = load_model(found)
-    queries, _ = embed(model, np.stack([decode(file, size) for file in images]))
-    gallery, _ = embed(model, archive.images)
-    order, cosine = nearest_images(queries, gallery, k)
-    for file, row, values in zip(images, order.tolist(), cosine.tolist(), strict=True):
-        print(file)
-        for i, value in zip(row, values, strict=True):
-            labels = [n for n, on in zip(archive.label_names, archive.labels[i], strict=True) if on]
-            print(f"  {value:.3f}  {archive.names[i]:20} {', '.join(labels)}")
+    pixels, problems = {}, []
+    for file in images:
+        try:
+            pixels[file] = decode(file, found.config.image_size)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    if pixels:
+        queries, _ = embed(model, np.stack(list(pixels.values())))
+        gallery, _ = embed(model, source.images)
+        order, cosine = nearest_images(queries, gallery, k)
+        for file, row, values in zip(pixels, order.tolist(), cosine.tolist(), strict=True):
+            print(file)
+            for i, value in zip(row, values, strict=True):
+                present = zip(source.label_names, source.labels[i], strict=True)
+                labels = ", ".join(name for name, on in present if on)
+                print(f"  {value:.3f}  {source.names[i]:20} {labels}")
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _use(data: Path | None) -> None:
+    """Let the folder of the archives, and of weights, be that of --data."""
+    if data is not None:
+        os.environ["MACL_DATA"] = str(data.expanduser().absolute())
+
+
+def _archive_of(run: "Run", archive: str | None, data: Path | None) -> "Archive":  # noqa: F821
+    """The archive named, or else the run's own, if that is what the run was made from."""
+    from maclcore.data import load_archive
+    from maclcore.identity import check, identify
+
+    _use(data)
+    if archive is not None:
+        return load_archive(archive, image_size=run.config.image_size)
+    source = identify(run.config)
+    try:
+        check(run, source)
+    except ValueError as error:
+        raise ValueError(f"{error}; --archive names the one to take instead") from error
+    return source.archive
 
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -384,7 +473,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "claims": claims,
     "search": search,
 }
-SECOND = {("data", "prepare"): prepare, ("runs", "compare"): compare}
+SECOND = {
+    ("data", "prepare"): prepare,
+    ("runs", "compare"): compare,
+    ("runs", "recompute"): recompute,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -402,12 +495,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, TypeError, LookupError, OSError, FloatingPointError, ImportError) as error:
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from what is saved", file=sys.stderr)
+        return 130
+    except ERRORS as error:
         if os.environ.get("MACL_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
+        if type(error) is RuntimeError:  # torch's own, of which nobody here has thought
+            print("MACL_TRACEBACK=1 before the command shows where it comes from", file=sys.stderr)
         return 1
     return 0
+
+
+#: what is told in a line; anything else is a fault of the program, and shows where it is
+ERRORS = (ValueError, TypeError, LookupError, OSError, ArithmeticError, ImportError, RuntimeError)
 
 
 def _train_with_profile(arguments: list[str]) -> Callable[..., None]:
@@ -428,8 +530,7 @@ def _train_with_profile(arguments: list[str]) -> Callable[..., None]:
         quiet: bool = False,
         tensorboard: bool = False,
     ) -> None:
-        if data is not None:
-            os.environ["MACL_DATA"] = str(data)
+        _use(data)
         train(config, device=device, quiet=quiet, tensorboard=tensorboard)
 
     train_verb.__doc__ = train.__doc__

@@ -47,14 +47,16 @@ class Source:
         return _digest(self.identity)[:8]
 
 
-def identify(config: Config, *, progress: bool = False) -> Source:
-    """What `config` stands for now.
+def identify(config: Config, *, archive: Archive | None = None, progress: bool = False) -> Source:
+    """What `config` stands for now; `archive` if it has been loaded already.
 
     Raises what `load_archive` raises, saying if the store has such a run all the same; ArchiveError
     for too few images; FileNotFoundError for weights that are not there.
     """
     try:
-        archive = load_archive(config.archive, image_size=config.image_size, progress=progress)
+        archive = archive or load_archive(
+            config.archive, image_size=config.image_size, progress=progress
+        )
     except ArchiveError as error:
         raise ArchiveError(f"{error}{_but_stored(config)}") from error
     split = archive.split(config.split_seed)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from maclcore import paths, store
+from maclcore import identity, paths, store
 from maclcore.config import Config
 from maclcore.progress import Progress, say
 from maclcore.store import Run, collect
@@ -54,9 +54,10 @@ def sweep(
     Raises LookupError that names the runs that failed, when the others are finished; the tracebacks
     are in their failure.json. ConnectionError if the scheduler is lost.
     """
-    configs = list(dict.fromkeys(configs))
-    queue = deque((config, 0.0) for config in lacking(configs))
-    failed, left_out, began = {}, set(), time.monotonic()
+    sources, failed = identities(configs)
+    total = len(sources) + len(failed)
+    queue = deque((config, 0.0) for config in _lacking(sources))
+    left_out, began = set(), time.monotonic()
     attempts = Counter()
     with (
         Progress("sweep", "runs", 0, len(queue), progress) as bar,
@@ -70,7 +71,7 @@ def sweep(
                 if left <= 0 or left < cost:  # of unknown cost, NaN: as long as there is time
                     left_out.add(config)
                 else:
-                    at.start(config, min(wait, left))
+                    at.start(config, min(wait, left), sources[config].identity)
             for config, outcome in at.ended():
                 if outcome is None:
                     bar.advance()
@@ -79,29 +80,58 @@ def sweep(
                 else:
                     attempts[config] += 1
                     failed[config] = outcome.strip().splitlines()[-1]
-                    say(f"{config.run_id}: attempt {attempts[config]} failed: {failed[config]}")
+                    run = identity.place(sources[config])
+                    say(f"{run.run_id}: attempt {attempts[config]} failed: {failed[config]}")
                     with suppress(OSError):  # such as a full disk: it is named below in any case
-                        _run(config).failed(config, attempts[config], outcome)
+                        run.failed(config, attempts[config], outcome)
                     if attempts[config] <= retries:
                         queue.append((config, 0.0))
-    failed = {config.run_id: why for config, why in failed.items() if not _run(config).finished}
+    runs = {config: identity.place(source) for config, source in sources.items()}
+    done = {config: run.run_id for config, run in runs.items() if run.finished}
+    failed = {config: why for config, why in failed.items() if config not in done}
     if failed:
         raise LookupError(
-            f"{len(failed)} of {len(configs)} runs failed: "
-            + "; ".join(f"{run_id}: {why}" for run_id, why in failed.items())
+            f"{len(failed)} of {total} runs failed: "
+            + "; ".join(f"{config.run_id}: {why}" for config, why in failed.items())
             + f". Tracebacks: failure.json in {paths.runs_root()}/<run>; repeat to try them again"
         )
     if left_out:
-        say(f"{len(left_out)} of {len(configs)} runs do not fit into what is left of the budget")
-    return stored(c for c in configs if c not in left_out or _run(c).finished)
+        say(f"{len(left_out)} of {total} runs do not fit into what is left of the budget")
+    return collect().loc[list(done.values())]
+
+
+def identities(
+    configs: Iterable[Config],
+) -> tuple[dict[Config, identity.Source], dict[Config, str]]:
+    """What each configuration stands for now, and why of those of which that cannot be told.
+
+    An archive is read once. The keys name folders and weights so that any process finds them.
+    """
+    sources, problems, archives = {}, {}, {}
+    for config in dict.fromkeys(configs):
+        key = (config.archive, config.image_size)
+        try:
+            source = identity.identify(config, archive=archives.get(key))
+        except (ValueError, OSError) as error:
+            problems[config] = str(error)
+            continue
+        archives[key] = source.archive
+        sources[source.config] = source
+    return sources, problems
 
 
 def lacking(configs: Iterable[Config]) -> list[Config]:
     """Those that the store lacks, so that every setting gets one seed before any gets another."""
+    sources, problems = identities(configs)
+    return _lacking(sources) + list(problems)
+
+
+def _lacking(sources: Mapping[Config, identity.Source]) -> list[Config]:
+    done = {config: identity.place(source).finished for config, source in sources.items()}
     seeds, ranked = Counter(), []  # seeds: of a setting, finished ones first
-    for config in sorted(dict.fromkeys(configs), key=lambda config: not _run(config).finished):
+    for config in sorted(sources, key=lambda config: not done[config]):
         setting = config.but(seed=0, split_seed=0)
-        if not _run(config).finished:
+        if not done[config]:
             ranked.append((seeds[setting], config))
         seeds[setting] += 1
     return [config for _, config in sorted(ranked, key=itemgetter(0))]
@@ -158,23 +188,22 @@ def _hardware() -> str:
     return store.environment(device, "")["device"]
 
 
-def _run(config: Config) -> Run:
-    return Run(paths.runs_root() / config.run_id)
-
-
 def stored(configs: Iterable[Config]) -> pd.DataFrame:
-    """The rows of `collect()` for `configs`, in their order; LookupError if any is missing."""
-    wanted = list(dict.fromkeys(config.run_id for config in configs))
-    rows = collect()
-    missing = [run_id for run_id in wanted if run_id not in rows.index]
+    """The rows of `collect()` for `configs`, in their order; LookupError if any is missing.
+
+    Where runs from several contents are stored: those of the archive at hand (`identity.chosen`).
+    """
+    configs, rows = list(dict.fromkeys(configs)), collect()
+    found = identity.chosen(configs, rows)
+    missing = [c.run_id for c, run_id in zip(configs, found, strict=True) if run_id is None]
     if missing:
         raise LookupError(
-            f"{len(missing)} of {len(wanted)} runs are not in the store, such as {missing[0]}; "
+            f"{len(missing)} of {len(configs)} runs are not in the store, such as {missing[0]}; "
             "notebook 04 or `python -m maclcore sweep` computes them"
         )
-    return rows.loc[wanted]
+    return rows.loc[found]
 
 
 def finished(config: Config) -> Run:
-    """The stored run of `config`; ValueError if it has not been computed."""
-    return Run.find(config.run_id)
+    """The stored run of `config`; LookupError if it has not been computed."""
+    return Run.find(stored([config]).index[0])

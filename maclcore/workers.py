@@ -1,8 +1,9 @@
 """Where a sweep's runs are trained: in this process, in some of its own, or on a Dask cluster.
 
-Each place has `free()`, the number of runs that it can start now, `start(config, wait)`, `flying`,
-the runs that have started, and `ended()`, which waits until some of them have, and returns each
-with what became of it: None if it is finished, BUSY, or the traceback of what went wrong.
+Each place has `free()`, the number of runs that it can start now, `start(config, wait, expected)`,
+`flying`, the runs that have started, and `ended()`, which waits until some of them have, and
+returns each with what became of it: None if it is finished, BUSY, or the traceback of what went
+wrong. `expected` is the identity that archive and weights must have where the run is trained.
 """
 
 import multiprocessing
@@ -11,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection, wait
 
@@ -24,13 +25,16 @@ from maclcore.train import train
 
 BUSY = "another process is at it"
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster"}  # of dask_jobqueue
+Identity = Mapping[str, str]
 Ended = list[tuple[Config, str | None]]
 
 
-def attempt(config: Config, wait: float, device: str | None = None) -> str | None:
-    """Train, unless another process is at it and stays so for `wait` seconds."""
+def attempt(
+    config: Config, wait: float, expected: Identity, device: str | None = None
+) -> str | None:
+    """Train from the `expected` content, unless another process is at it for `wait` seconds."""
     try:
-        train(config, progress=False, device=device, wait=wait)
+        train(config, progress=False, device=device, wait=wait, expected=expected)
     except Timeout:
         return BUSY
     except Exception:
@@ -88,8 +92,8 @@ class Here:
     def free(self) -> int:
         return 1 - len(self.flying)
 
-    def start(self, config: Config, wait: float) -> None:
-        self.flying.append((config, attempt(config, wait)))
+    def start(self, config: Config, wait: float, expected: Identity | None) -> None:
+        self.flying.append((config, attempt(config, wait, expected)))
 
     def ended(self) -> Ended:
         ended, self.flying = self.flying, []
@@ -143,11 +147,11 @@ class Processes:
     def free(self) -> int:
         return len(self.idle)
 
-    def start(self, config: Config, wait: float) -> None:
+    def start(self, config: Config, wait: float, expected: Identity | None) -> None:
         worker = self.idle.pop()
         self.flying[worker.pipe] = worker, config
         with suppress(OSError):  # if it is dead, `ended` will find out
-            worker.pipe.send((config, wait))
+            worker.pipe.send((config, wait, expected))
 
     def ended(self) -> Ended:
         ended = []
@@ -200,11 +204,11 @@ class Cluster:
         gpus = self.gpus()
         return (sum(gpus) or len(gpus)) - len(self.flying)
 
-    def start(self, config: Config, wait: float) -> None:
+    def start(self, config: Config, wait: float, expected: Identity | None) -> None:
         folders = {"MACL_RESULTS": str(results_root()), "MACL_DATA": str(data_root())}
         resources = {"GPU": 1} if any(self.gpus()) else None
         future = self.client.submit(
-            _on_cluster, config, wait, folders, resources=resources, pure=False
+            _on_cluster, config, wait, expected, folders, resources=resources, pure=False
         )
         self.flying[future] = config
 
@@ -227,10 +231,12 @@ class Cluster:
 _ONE = threading.Lock()  # a worker has several threads, and torch one stream of random numbers
 
 
-def _on_cluster(config: Config, wait: float, folders: dict[str, str]) -> str | None:
+def _on_cluster(
+    config: Config, wait: float, expected: Identity, folders: dict[str, str]
+) -> str | None:
     from dask.distributed import get_worker
 
     with _ONE:
         os.environ.update(folders)
         torch.set_num_threads(get_worker().state.nthreads)
-        return attempt(config, wait)
+        return attempt(config, wait, expected)

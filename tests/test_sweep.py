@@ -178,15 +178,15 @@ def test_a_failure_is_stored_tried_again_and_forgotten_when_it_succeeds(
 
 
 def test_two_sweeps_on_one_store_share_the_work(config, monkeypatch):
-    compute, trained, meet = TRAINING._compute, [], threading.Barrier(2, timeout=60)
+    compute, trained, meet = TRAINING.compute, [], threading.Barrier(2, timeout=60)
 
-    def recorded(config, *rest):
-        trained.append((threading.get_ident(), config.run_id))
+    def recorded(source, *rest):
+        trained.append((threading.get_ident(), source.config.run_id))
         if len(trained) <= 2:
             meet.wait()  # both are at a run of their own
-        compute(config, *rest)
+        compute(source, *rest)
 
-    monkeypatch.setattr(TRAINING, "_compute", recorded)
+    monkeypatch.setattr(TRAINING, "compute", recorded)
     configs = [config.but(loss="chance", seed=seed) for seed in range(8)]
     both = [threading.Thread(target=sweep, args=(configs,)) for _ in range(2)]
     for thread in both:
