@@ -1,13 +1,11 @@
 """Computing a stored run once more, beside it, and holding the two against each other."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pandas as pd
-import torch
 from safetensors.torch import load_file
 
-from maclcore import distributed, identity, paths, statistics, store
+from maclcore import distributed, identity, paths, statistics
 from maclcore.metrics import METRICS
 from maclcore.store import Run
 from maclcore.train import compute
