@@ -26,7 +26,7 @@ def recompute(run_id: str, *, device: str | None = None, progress: bool = True) 
     begun = [
         Run(folder) for folder in sorted(parent.glob("*")) if (folder / "config.json").is_file()
     ]
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%f")
     again = next((run for run in begun if not run.finished), Run(parent / now))
     with distributed.processes(device) as on, again.alone():
         try:
