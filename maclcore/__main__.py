@@ -92,8 +92,8 @@ def train(
     run = run_training(config, progress=not quiet, device=device)
     if int(os.environ.get("RANK", 0)):  # one of several processes says it for all
         return
-    if not run.computed:
-        print(f"{run.provenance}; not computed now: `runs recompute {run.run_id}` does that")
+    if quiet and not run.computed:  # else it has been said
+        print(run.provenance, file=sys.stderr)
     _print_metrics({config.loss: run.metrics, "  backbone": run.result["metrics_backbone"]})
     print(run.run_id)
 
@@ -237,7 +237,7 @@ def recompute(
     _use(data)
     stored, again = run_again(run, device=device, progress=not quiet)
     table = agreement(stored, again)
-    print(f"stored: {stored.run_id}, {stored.provenance}\nagain:  {again.folder}")
+    print(f"stored: {stored.folder}\nagain:  {again.folder}")
     print((100 * table).to_string(float_format=lambda value: f"{value:.2f}"))
     alike = ((table["low"] <= 0) & (table["high"] >= 0)).sum()
     print(f"{alike} of {len(table)} differences lie within their intervals around 0")

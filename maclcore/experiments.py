@@ -196,15 +196,27 @@ def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
 
 def stored_experiment(name: str) -> pd.DataFrame:
     """The rows of `collect()` that belong to an experiment on real archives under an unchanged
-    profile, smoke runs left out. Empty if there are none."""
+    profile, smoke runs left out. Empty if there are none. Runs on different contents of an archive
+    have titles that tell them apart."""
     rows = collect()
     rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    base = rows.index.str.split("@").str[0]
     wanted: set[str] = set()
     for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
         seeds = map(int, part["seed"].unique())
         configs = EXPERIMENTS[name](profile, archive, seeds, weights=weights)
         wanted |= {config.run_id for config in configs}
-    return rows[rows.index.isin(wanted)]
+    return _told_apart(rows[base.isin(wanted)])
+
+
+def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """Several contents of one title are several archives, and get titles of their own."""
+    if rows.empty or "archive: title" not in rows:
+        return rows
+    prints = rows.groupby(["profile", "archive: title"])["archive: fingerprint"]
+    titles = rows["archive: title"] + " (" + rows["archive: fingerprint"].str[:6] + "…)"
+    several = prints.transform("nunique") > 1
+    return rows.assign(**{"archive: title": rows["archive: title"].mask(several, titles)})
 
 
 def stored_main_tables() -> pd.DataFrame:

@@ -266,7 +266,7 @@ def _but_stored(config: Config) -> str:
         run = Run(paths.runs_root() / run_id)
         if run.finished:
             return (
-                f"\nA run of this configuration is stored ({run.provenance}), but whether it is of "
+                f"\nA run of this configuration is there, {run.provenance}; but whether it is of "
                 "your images and labels cannot be told without them. To look at it: `python -m "
                 f"maclcore runs`, collect(), or Run.find({run_id!r})"
             )

@@ -95,13 +95,15 @@ class Run:
 
     @property
     def provenance(self) -> str:
-        """Of a finished run: "stored on 2026-11-24, git ec8c6330dc, archive 9e2558151112dae8"."""
+        """Of a finished run, such as "RUN_ID: stored on 2026-11-24, git ec8c6330dc, archive
+        9e2558151112dae8; not computed now", and how to."""
         environment = self.result["environment"]
         revision = environment["git"]
         on = self.result.get("time", "")[:10] or commit_date(revision)
         parts = [f"stored on {on}" if on else "stored", f"git {revision}" if revision else ""]
         parts += [f"archive {self.result['archive']['fingerprint']}"]
-        return ", ".join(filter(None, parts))
+        told = f"{self.run_id}: {', '.join(filter(None, parts))}; not computed now"
+        return f"{told} (`python -m maclcore runs recompute {self.run_id}` does that)"
 
     def tidy(self) -> None:
         """Remove it if nothing worth keeping was saved; for whoever holds it (`alone`)."""

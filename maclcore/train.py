@@ -92,7 +92,7 @@ def train(
                 say(told(run, source))
             if distributed.of_first(run.finished):  # by now, or by the process that we waited for
                 if progress and first:
-                    say(f"{run.run_id}: {run.provenance}; not computed now")
+                    say(run.provenance)
                 return run
             compute(source, run, on, progress and first)
             distributed.of_first(True)  # wait for what the first one writes
