@@ -1,12 +1,16 @@
 """The command line, called in-process on a small archive of the user's own."""
 
+from urllib.error import URLError
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from maclcore.__main__ import VERBS, main
 from maclcore.experiments import EXPERIMENTS
-from maclcore.store import collect
+from maclcore.paths import runs_root
+from maclcore.store import collect, runs
+from maclcore.train import _Training
 
 
 @pytest.fixture
@@ -97,9 +101,110 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["sweep", "main_table"], "did you mean 'main_tables'"),
         (["train", "--loss", "mcal", "--quiet"], "did you mean 'macl'"),
         (["notebooks", "--only", "77"], "no notebook 77"),
+        (["runs", "recompute", "some-run"], "no run 'some-run'"),
+        (["search", "some-run", "a.jpg", "--k", "0"], "k is 0: a search has at least 1 result"),
+        (["search", "some-run", "a.jpg", "--k", "-1"], "k is -1: a search has at least 1 result"),
     ],
 )
 def test_errors_are_one_line_with_the_remedy_and_exit_1(archive, words, message, capsys):
     assert main(words) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ") and message in err and "Traceback" not in err
+
+
+FAILS = {
+    "archive": (["--archive", "dlrds"], "did you mean 'dlrsd'"),
+    "loss": (["--loss", "mulsupconn"], "did you mean 'mulsupcon'"),
+    "weights": (["--weights", "nofile"], "no weights 'nofile'"),
+    "parameter": (["--loss-params", "alfa", "1"], "no parameter 'alfa'; did you mean 'alpha'"),
+    "value": (["--loss-params", "temperature", "-1"], "temperature must be positive, got -1.0"),
+    "backbone": (["--backbone", "resnet19"], "unknown backbone 'resnet19'; did you mean"),
+    "seed": (["--seed", "-1"], "seed must not be negative, got -1"),
+    "split": (["--split-seed", "-1"], "split_seed must not be negative, got -1"),
+    "queue": (["--loss", "oml", "--queue", "8"], "oml has no queue in its original form"),
+    # torch's own words would be: "Kernel size can't be greater than actual input size"
+    "image size": (["--backbone", "inception_v3"], "inception_v3 takes no images of 32 px ("),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*initialization of (GoogleNet|Inception):FutureWarning")
+@pytest.mark.parametrize(("words", "message"), FAILS.values(), ids=FAILS)
+def test_a_failed_start_is_one_line_and_leaves_nothing_in_the_store(
+    archive, words, message, capsys
+):
+    start = ["train", "--archive", str(archive), "--batch-size", "8", "--quiet"]
+    assert main([*start, *words]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert not list(runs_root().glob("*")) and runs().empty
+
+
+def test_too_few_images_are_told_with_how_many_are_enough(archive, capsys):
+    def train_on(number):
+        for file in sorted((archive / "images").iterdir())[number:]:
+            file.unlink()
+        lines = (archive / "labels.csv").read_text().splitlines()
+        (archive / "labels.csv").write_text("\n".join(lines[: number + 1]))
+        return main(["train", "--archive", str(archive), "--loss", "chance", "--quiet"])
+
+    assert train_on(15) == 0
+    capsys.readouterr()
+    assert train_on(14) == 1
+    assert "mine has 14 images" in (err := capsys.readouterr().err) and "15 images are" in err
+
+
+def test_an_interrupt_is_one_line(archive, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Training, "step", interrupted)
+    words = ["train", "--archive", str(archive), "--backbone", "shufflenet_v2_x0_5", "--quiet"]
+    assert main(words) == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on from what is saved\n"
+    assert runs().empty
+
+
+def test_an_error_of_torch_is_one_line_and_how_to_see_more(archive, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise RuntimeError("out of some memory")
+
+    monkeypatch.setattr(_Training, "step", broken)
+    words = ["train", "--archive", str(archive), "--backbone", "shufflenet_v2_x0_5", "--quiet"]
+    assert main(words) == 1
+    error, more = capsys.readouterr().err.splitlines()
+    assert error == "error: out of some memory" and "MACL_TRACEBACK=1" in more
+    monkeypatch.setenv("MACL_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        main(words)
+
+
+@pytest.mark.parametrize("error", [URLError("no route"), ConnectionResetError(), TimeoutError()])
+def test_offline_the_imagenet_weights_are_an_error_with_the_ways_out(
+    archive, monkeypatch, capsys, error
+):
+    def offline(*_, **words):
+        raise error
+
+    monkeypatch.setattr("maclcore.model.get_model", offline)
+    words = ["train", "--archive", str(archive), "--weights", "imagenet", "--quiet"]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "the ImageNet weights of resnet18 cannot be downloaded" in err
+    assert "weights=FILE" in err and "weights=none" in err and runs().empty
+
+
+def test_one_bad_image_among_many_is_named_and_stops_no_other(archive, capsys):
+    words = ["--archive", str(archive), "--epochs", "1", "--batch-size", "8", "--quiet"]
+    assert main(["train", *words, "--backbone", "shufflenet_v2_x0_5"]) == 0
+    run_id = capsys.readouterr().out.split()[-1]
+    good = [str(archive / "images" / f"img{i:02}.png") for i in (3, 4)]
+    bad = {"empty.jpg": b"", "text.png": b"no image", "gone.png": None}
+    for name, content in bad.items():
+        if content is not None:
+            (archive / name).write_bytes(content)
+    files = [good[0], *(str(archive / name) for name in bad), good[1]]
+    assert main(["search", run_id, *files, "--k", "2"]) == 1
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert [lines[0], lines[3]] == good and len(lines) == 6
+    assert all(name in err for name in bad) and err.count("\n") == 1

@@ -1,6 +1,10 @@
 import json
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from maclcore import paths
 from maclcore.config import PROFILES, Config
@@ -50,6 +54,37 @@ def test_a_run_id_is_one_folder_name_even_for_a_path():
     assert "/" not in Config(archive="/some/where/my archive").run_id
 
 
+def test_numbers_and_paths_of_any_library_are_plain_ones():
+    params = {"alpha": 0.5, "beta": 1.0, "reweight": True, "f": "min"}
+    plain = Config(
+        archive="a/x", seed=1, batch_size=64, lr=0.5, weight_decay=0.0, micro_batch=4,
+        loss_params=params,
+    )  # fmt: skip
+    row = pd.Series([1, 64]).convert_dtypes()
+    other = Config(
+        archive=Path("a/x"), seed=row.iloc[0], batch_size=np.int16(64), lr=np.float64(0.5),
+        weight_decay=0, micro_batch=torch.tensor(4),
+        loss_params={"beta": np.int64(1), "alpha": np.float32(0.5), "reweight": np.bool_(True),
+                     "f": np.str_("min")},
+    )  # fmt: skip
+    assert other == plain and other.run_id == plain.run_id and hash(other) == hash(plain)
+    assert json.loads(json.dumps(other.to_dict())) == plain.to_dict()
+    assert type(Config(momentum=1).momentum) is float
+    assert Config(momentum=1).run_id == Config(momentum=1.0).run_id
+
+
+def test_a_run_id_holds_the_name_of_a_folder_and_not_its_path():
+    """Ids of earlier versions, which held the path as typed and told 0 from 0.0, are known."""
+    ids = {Config(archive=a).run_id for a in ("d", "./d", "d/", "/x/d", "../d", "y/../d")}
+    assert len(ids) == 1 and Config(archive="e").run_id not in ids
+    files = {Config(weights=w).run_id for w in ("w", "w.safetensors", "/x/w", "./w.safetensors")}
+    assert len(files) == 1
+    # as commit 7118b44 made them
+    former = Config(archive="/x/d", weight_decay=0).former_ids
+    assert "paper-d-224px-macl-s0-fc63d636" in former
+    assert Config(archive="dlrsd").former_ids == []
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -66,6 +101,17 @@ def test_a_run_id_is_one_folder_name_even_for_a_path():
         (lambda: Config(queue=64, views=2), "queue and views=2 exclude each other"),
         (lambda: Config(momentum=1.1), r"momentum must be in \[0, 1\], got 1.1"),
         (lambda: Config(micro_batch=0), "micro_batch must be positive or None"),
+        (lambda: Config(seed=-1), "seed must not be negative, got -1"),
+        (lambda: Config(split_seed=-1), "split_seed must not be negative, got -1"),
+        (lambda: Config(batch_size=12.5), "batch_size must be a whole number, got 12.5"),
+        (lambda: Config(epochs="3"), "epochs must be a whole number, got '3'"),
+        (lambda: Config(seed=True), "seed must be a whole number, got True"),
+        (lambda: Config(lr="fast"), "lr must be a number, got 'fast'"),
+        (lambda: Config(lr=None), "lr must be a number, got None"),
+        (lambda: Config(archive=3), "archive must be a word, got 3"),
+        (lambda: Config(loss_params=[("a", 1)]), "loss_params must be a mapping"),
+        (lambda: Config(loss_params={"alpha": np.ones(2)}), "alpha'] must be a number or a word"),
+        (lambda: Config(loss_params={"alpha": float("nan")}), "alpha'] must be a number"),
         (lambda: Config(loss_params={"alpha": [1]}), r"loss_params\['alpha'\] must be a number"),
     ],
 )

@@ -109,6 +109,19 @@ def test_shared_runs_of_another_seed_do_not_hide_the_values_of_alpha(monkeypatch
     assert len(found) == 2 * 13 and set(found["seed"]) == {0, 1}
 
 
+def test_contents_of_one_title_are_told_apart_where_they_meet():
+    rows = pd.DataFrame(
+        {
+            "profile": ["quick", "quick", "quick", "frozen"],
+            "archive: title": ["DLRSD", "DLRSD", "ML-AID", "DLRSD"],
+            "archive: fingerprint": ["0123456789", "abcdef0123", "0123456789", "fedcba9876"],
+        }
+    )
+    titles = experiments._told_apart(rows)["archive: title"]
+    assert list(titles) == ["DLRSD (012345…)", "DLRSD (abcdef…)", "ML-AID", "DLRSD"]
+    assert experiments._told_apart(rows[:0]).empty
+
+
 def test_two_copies_of_an_archive_make_two_tables(monkeypatch):
     """With other images, or labels, an archive of the same name is another one."""
     rows = collected(experiments.main_tables("quick", "dlrsd", (0, 1), weights="none"))
