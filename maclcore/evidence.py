@@ -48,15 +48,16 @@ class Evidence:
 
     @classmethod
     def load(cls) -> "Evidence":
-        """From the store, `results/labels.csv`, the store's `rare_queries.csv` and the tables."""
-        runs, folder = comparable_runs(), paths.paper_root()
-        measured = paths.results_root() / "rare_queries.csv"
+        """From the store and the tables; of `labels.csv` the store's own, or the published one."""
+        runs, folder, store = comparable_runs(), paths.paper_root(), paths.results_root()
+        own, measured = store / "labels.csv", store / "rare_queries.csv"
+        labels = own if own.is_file() else folder.parent / "labels.csv"
         rare = pd.DataFrame(columns=["run_id", *METRICS])
         rare = (pd.read_csv(measured) if measured.is_file() else rare).set_index("run_id")
         return cls(
             runs=runs,
             rare=runs.drop(columns=list(METRICS)).join(rare[list(METRICS)], how="inner"),
-            labels=pd.read_csv(folder.parent / "labels.csv", index_col=["archive", "quantity"]),
+            labels=pd.read_csv(labels, index_col=["archive", "quantity"]),
             tables={name: paper_table(name) for name in ARCHIVES},
             pretraining=pd.read_csv(folder / "table7.csv", index_col=[0, 1, 2]),
             quoted=pd.read_csv(folder / "quoted.csv", dtype={"value": float}),
@@ -268,12 +269,12 @@ def _of_batch(y: np.ndarray, stats: LabelStatistics) -> dict[str, float]:
 
 
 def measure() -> None:
-    """Write `results/labels.csv`, and `rare_queries.csv` of the store for those of its runs whose
-    archive is in the data folder; a minute for the labels, a second a run.
+    """Write the store's `labels.csv`, and `rare_queries.csv` for those of its runs whose archive is
+    in the data folder; a minute for the labels, a second a run.
 
     ArchiveError if dlrsd or ml_aid is not there.
     """
-    write_csv(paths.paper_root().parent / "labels.csv", label_statistics().reset_index())
+    write_csv(paths.results_root() / "labels.csv", label_statistics().reset_index())
     runs = comparable_runs()
     there = [name for name in ARCHIVES if (paths.data_root() / name).is_dir()]
     table = rare_queries(runs[runs["archive"].isin(there)])

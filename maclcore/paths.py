@@ -1,27 +1,29 @@
 """Where things are; nothing else in the package knows the file system's layout.
 
 Three environment variables move the three folders: `MACL_DATA` (archives and weights, written only
-by `data prepare`), `MACL_RESULTS` (runs, cache, executed notebooks) and `MACL_FIGURES`.
+by `data prepare`), `MACL_RESULTS` (runs, cache, executed notebooks) and `MACL_FIGURES`. Empty is as
+good as unset.
 """
 
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PARENT = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parent
+_IN_REPOSITORY = (_PACKAGE.parent / "results" / "paper").is_dir()
 #: the repository; for a copy installed elsewhere, the folder one works in
-ROOT = _PARENT if (_PARENT / "pyproject.toml").exists() else Path.cwd()
+ROOT = _PACKAGE.parent if _IN_REPOSITORY else Path.cwd()
 
 
 def data_root() -> Path:
     """Archives as the user unpacked them, one folder each, and `weights/`."""
-    return Path(os.environ.get("MACL_DATA", ROOT / "data")).expanduser().resolve()
+    return _folder("MACL_DATA", ROOT / "data")
 
 
 def results_root() -> Path:
-    return Path(os.environ.get("MACL_RESULTS", ROOT / "results")).expanduser().resolve()
+    return _folder("MACL_RESULTS", ROOT / "results")
 
 
 def runs_root() -> Path:
@@ -34,12 +36,17 @@ def cache_root() -> Path:
 
 
 def figures_root() -> Path:
-    return Path(os.environ.get("MACL_FIGURES", ROOT / "figures")).expanduser().resolve()
+    return _folder("MACL_FIGURES", ROOT / "figures")
+
+
+def _folder(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser().resolve()
 
 
 def paper_root() -> Path:
-    """The published tables; part of the repository, so `MACL_RESULTS` does not move them."""
-    return ROOT / "results" / "paper"
+    """The published tables; part of the repository, and in a copy installed elsewhere of the
+    package, so `MACL_RESULTS` does not move them."""
+    return (ROOT if _IN_REPOSITORY else _PACKAGE) / "results" / "paper"
 
 
 def make_folder(folder: Path) -> None:
@@ -69,8 +76,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself survives a power cut
-    finally:
-        os.close(folder)
+    with suppress(PermissionError):  # Windows opens no folders
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself survives a power cut
+        finally:
+            os.close(folder)

@@ -15,7 +15,6 @@ run.lock, lease.lock   held while a process is at it; not tracked by git
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -34,7 +33,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from maclcore import paths
+from maclcore import paths, revision
 from maclcore.config import Config, nearest
 from maclcore.metrics import METRICS
 from maclcore.progress import say
@@ -430,17 +429,10 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
 
 @cache
 def git_revision() -> str:
-    """The commit of the source, with "+" if the package was changed since; "" outside git."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(paths.ROOT), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        revision = git("rev-parse", "--short=10", "HEAD")
-        return revision + ("+" if git("status", "--porcelain", "--", "maclcore") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    """The commit of the package's own source, of a checkout with "+" if it was changed since; ""
+    where that is not known, whatever repository the package is installed or run in."""
+    package = Path(__file__).resolve().parent
+    return revision.of_checkout(package) or revision.of_installation(package)
 
 
 @cache

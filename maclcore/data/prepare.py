@@ -168,7 +168,8 @@ def _make(name: str, given: list[Path], root: Path, image_size: int, progress: b
         record = {"archive": name, "fingerprint": archive.fingerprint, "images": len(archive)}
         record["received"] = [_received(name, file) for file in files if file.is_file()]
         (workplace / name / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-        os.sync()  # of thousands of files at once, before the name says that they are there
+        if hasattr(os, "sync"):  # not on Windows
+            os.sync()  # of thousands of files at once, before the name says that they are there
         os.rename(workplace / name, root / name)
     except ArchiveError:
         for file in files:  # what nobody has a hash of is not kept once it has proved wrong

@@ -20,8 +20,9 @@ class Images:
 
     The rows of a memory-mapped array, such as an archive's, are read from its file by position and
     never through the map, so that memory is that of some batches, whatever N is, and the system's
-    own cache of files makes an archive that fits into memory as fast as one held there. `keep`: a
-    GPU that has the room is given all images once. OSError if the file is cut short.
+    own cache of files makes an archive that fits into memory as fast as one held there. (Windows
+    cannot, and reads through the map.) `keep`: a GPU that has the room is given all images once.
+    OSError if the file is cut short.
     """
 
     def __init__(self, images: Any, device: torch.device | str = "cpu", keep: bool = False):
@@ -30,7 +31,8 @@ class Images:
         self.images, self.shape = images, tuple(images.shape)
         self.device = torch.empty(0, device=device).device  # with its number
         self.file, self.copies, self.held, self.slots = None, None, None, {}
-        if isinstance(images, np.memmap) and images.flags.c_contiguous:
+        mapped = isinstance(images, np.memmap) and images.flags.c_contiguous
+        if mapped and hasattr(os, "preadv"):
             root = images
             while isinstance(root.base, np.memmap):
                 root = root.base
