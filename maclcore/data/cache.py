@@ -60,7 +60,7 @@ def open_image(file: Path) -> Image.Image:
                 reason = f"{size}, a decompression bomb? Tile or shrink it"
             elif bits > 8:  # of several channels Pillow would keep the high bytes, without a word
                 channels = f"mode {image.mode}, {bits} bits a channel"
-                reason = f"pixels are not 8-bit ({channels}); convert it to 8-bit RGB, values scaled"
+                reason = f"pixels are not 8-bit ({channels}); scale and convert it to 8-bit RGB"
             else:
                 image.load()
                 # Masks too: labels do not see it, and a mask then lies as its image does.
