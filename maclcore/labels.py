@@ -5,7 +5,9 @@ carries the label. The row read as a set is the image's label set.
 """
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 import torch
@@ -23,9 +25,11 @@ _SETS = 1 << 12  # up to this many distinct sets, those of their pairs too (128 
 def as_labels(y: Array, name: str = "y") -> Array:
     """A multi-hot (N, L) table as bool, tensor for a tensor and ndarray for anything else.
 
-    Raises TypeError for values that are not numbers, ValueError for a shape other than (N, L >= 1)
-    and for the first value that is neither 0 nor 1; both call the table `name`.
+    Whatever holds numbers or bools will do, a DataFrame of any column types among them. Raises
+    TypeError for values that are not numbers, ValueError for a shape other than (N, L >= 1) and for
+    the first value that is missing or neither 0 nor 1; both call the table `name`.
     """
+    columns = getattr(y, "columns", None)
     y = y if isinstance(y, Tensor) else np.asarray(y)
     if y.ndim != 2 or not y.shape[1]:
         raise ValueError(
@@ -34,17 +38,33 @@ def as_labels(y: Array, name: str = "y") -> Array:
         )
     if y.dtype in (torch.bool, bool):
         return y
+    if y.dtype == object:
+        y = _floats(y, name)
     if y.dtype.is_complex if isinstance(y, Tensor) else y.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold bool or 0/1 values, got dtype {y.dtype}")
     one = y == 1
     wrong = ~(one | (y == 0))
     if wrong.any():
         row, column = map(int, torch.as_tensor(wrong).nonzero()[0])
+        label = "" if columns is None else f" {columns[column]!r}"
         raise ValueError(
             f"{name}[{row}, {column}] is {y[row, column].item()}: a label is 0 or 1 "
-            f"(row {row}, column {column}; {int(wrong.sum())} such values)"
+            f"(row {row}, column {column}{label}; {int(wrong.sum())} such values)"
         )
     return one
+
+
+def _floats(y: np.ndarray, name: str) -> np.ndarray:
+    """Objects as float64, NaN where one is missing; TypeError for the first that is no number."""
+    from pandas import isna  # here, because losses on tensors do without
+
+    missing = isna(y)
+    for (row, column), value in np.ndenumerate(y):
+        if not (missing[row, column] or isinstance(value, (Real, Decimal, np.bool_))):
+            raise TypeError(
+                f"{name} must hold bool or 0/1 values, got {value!r} in row {row}, column {column}"
+            )
+    return np.where(missing, np.nan, y).astype(float)
 
 
 def jaccard(a: Array, b: Array | None = None) -> Array:

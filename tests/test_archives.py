@@ -3,6 +3,8 @@
 import os
 import time
 import warnings
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 
 from maclcore import paths
 from maclcore.data import ArchiveError, ArchiveWarning, cache, describe, load_archive, synthetic
-from maclcore.data.archives import ARCHIVES, COLOURS
+from maclcore.data.archives import ARCHIVES, COLOURS, read_labels
 
 # the 17 columns as the distributed tables spell them
 OFFICIAL = (
@@ -177,6 +179,7 @@ def test_official_dlrsd_spreadsheet_goes_before_the_masks(tmp_path):
     rows = [(name, *map(float, row)) for name, row in zip(NAMES, y, strict=True)]
     workbook(folder / "multilabels.xlsx", [("image", *OFFICIAL), *rows])
     (folder / "~$multilabels.xlsx").write_bytes(b"lock")
+    (folder / "multilabels.xlsx").rename(folder / "Multilabels.XLSX")
     assert np.array_equal(load("dlrsd", root=tmp_path).labels, y)
     masks = load("dlrsd", root=tmp_path, min_pixels=1).labels
     assert masks.sum() == 11
@@ -187,6 +190,29 @@ def test_official_dlrsd_spreadsheet_goes_before_the_masks(tmp_path):
 def test_a_spreadsheet_that_is_none(tmp_path):
     (official_dlrsd(tmp_path) / "multilabels.xlsx").write_bytes(b"text")
     assert "multilabels.xlsx: not a workbook" in fails("dlrsd", root=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "labels.XLSX"])
+def test_a_workbook_is_closed_after_reading(tmp_path, name):
+    """Whether it is one, holds faults, is text, or a zip archive of something else."""
+    file = tmp_path / name
+    workbook(tmp_path / "sound.xlsx", [("image", "sea"), ("a", 1), ("b", 0), ("c", 1)])
+    (tmp_path / "sound.xlsx").rename(file)
+    with pytest.raises(ArchiveError, match="1 x faulty row.*\n.*line 3.: no label"):
+        read_labels(file)
+    workbook(tmp_path / "sound.xlsx", [("image", "sea"), ("a", 1)])
+    (tmp_path / "sound.xlsx").rename(file)
+    labels, names = read_labels(file)
+    assert labels.tolist() == [[True]] and names == ("sea",)
+    file.write_bytes(b"text")
+    with pytest.raises(ArchiveError, match="not a workbook"):
+        read_labels(file)
+    with zipfile.ZipFile(file, "w") as other:
+        other.writestr("readme", "no workbook")
+    with pytest.raises(ArchiveError, match="not a workbook"):
+        read_labels(file)
+    descriptors = Path("/proc/self/fd").glob("*")  # where there is no such folder, none
+    assert str(file) not in map(os.path.realpath, descriptors)
 
 
 def test_official_ml_aid_with_either_table(tmp_path):
@@ -367,7 +393,7 @@ def test_all_faults_come_at_once_by_name_and_with_a_remedy(tmp_path):
         "     (labels.csv, line 10): no name\n",
         "1 x row without an image: add the image or remove the row\n",
         "    lost (labels.csv, line 9)\n",
-        "2 x image that cannot be decoded: copy it again, or remove it and its row\n",
+        "2 x image that cannot be decoded: convert it, copy it again, or remove it and its row\n",
         "    beach00.png: not an image",
     ):
         assert expected in message + "\n", message
@@ -530,8 +556,11 @@ def test_masks_with_unknown_values_or_channels(tmp_path):
     Image.fromarray(pixels).save(folder / "beach/beach00.png")
     Image.new("RGB", (4, 3)).save(folder / "beach/beach01.png")
     (folder / "river/river00.png").write_bytes(b"")
+    Image.new("I;16", (4, 3), 5).save(folder / "river/river01.png")
     message = fails("dlrsd", root=tmp_path)
-    assert "3 x mask that cannot be used: copy it again" in message
+    assert "4 x mask that cannot be used: convert it, or copy it again" in message
+    assert message.count("beach00.png: ") == 1, "each is named once"
+    assert "river01.png: pixels are not 8-bit (mode I;16, 16 bits a channel)" in message
     assert (
         "beach00.png: pixels of no known label: 2, the first in row 1, column 2 with 18, "
         "which is none of [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]" in message

@@ -1,6 +1,9 @@
 """Label statistics against loops over Python sets, on random and on hand-made tables."""
 
+from decimal import Decimal
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +12,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from maclcore import labels
 from maclcore.labels import TABLE_LABELS, LabelStatistics, as_labels, jaccard
+from maclcore.losses import macl
+from maclcore.metrics import evaluate
 
 TABLE = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
 
@@ -107,6 +112,66 @@ def test_labels_of_every_type_become_bool(make, dtype):
     y = as_labels(make(TABLE.astype(dtype).tolist()))
     assert isinstance(y, torch.Tensor) == (make is torch.tensor)
     assert y.dtype in (torch.bool, bool) and y.tolist() == TABLE.astype(bool).tolist()
+
+
+COLUMNS = {  # how a table may hold its zeros and ones
+    "bool": lambda x: x.astype(bool),
+    "int": lambda x: x.astype(int),
+    "float": lambda x: x.astype(float),
+    "nullable": lambda x: x.convert_dtypes(),
+    "nullable bool": lambda x: x.astype(bool).convert_dtypes(),
+    "numbers": lambda x: x.astype(object),
+    "bools": lambda x: x.astype(bool).astype(object),
+    "decimals": lambda x: x.map(Decimal).astype(object),
+}
+column_types = st.lists(st.sampled_from(list(COLUMNS)), min_size=4, max_size=4)
+
+
+def frame(types):
+    """TABLE as a DataFrame, each column of its type."""
+    columns = [pd.Series(v) for v in TABLE.T]
+    named = zip(["sea", "ship", "sand", "tank"], types, columns, strict=True)
+    return pd.DataFrame({name: COLUMNS[kind](column) for name, kind, column in named})
+
+
+@unhurried
+@given(column_types)
+def test_tables_with_columns_of_any_type(types):
+    y = frame(types)
+    assert np.array_equal(as_labels(y), TABLE == 1) and as_labels(y).dtype == bool
+    assert np.array_equal(LabelStatistics.from_labels(y).counts, TABLE.sum(axis=0))
+    np.testing.assert_array_equal(jaccard(y), jaccard(TABLE))
+    z = np.random.default_rng(0).normal(size=(5, 3))
+    pd.testing.assert_frame_equal(evaluate(z, y).per_query, evaluate(z, TABLE).per_query)
+    z = torch.nn.functional.normalize(torch.from_numpy(z))
+    assert macl(z, y, LabelStatistics.from_labels(y)).isfinite()
+
+
+@unhurried
+@given(column_types, st.sampled_from([None, pd.NA, float("nan"), np.nan, pd.NaT]))
+def test_a_missing_value_is_named_with_its_row_and_column(types, value):
+    y = frame(types)
+    y["ship"] = y["ship"].astype(object)
+    y.loc[3, "ship"] = value
+    for table in (y, y.convert_dtypes(), y.astype(object)):
+        with pytest.raises(ValueError, match=r"y\[3, 1\] is nan.*row 3, column 1 'ship'; 1 such"):
+            LabelStatistics.from_labels(table)
+    with pytest.raises(ValueError, match=r"a\[3, 1\] is nan: .*row 3, column 1;"):
+        jaccard(y.to_numpy(dtype=object).tolist())
+    with pytest.raises(ValueError, match=r"y_query\[3, 1\] is nan"):
+        evaluate(np.ones((5, 3)), y)
+
+
+@pytest.mark.parametrize("value", ["1", "sea", b"1", 1j, pd.Timestamp(0), [1]])
+def test_what_is_no_number_is_a_type_error_that_names_it(value):
+    y = frame(["int"] * 4).astype(object)
+    y.at[2, "sand"] = value
+    with pytest.raises(
+        TypeError, match="y must hold bool or 0/1 values, got .* in row 2, column 2"
+    ):
+        as_labels(y)
+    with pytest.raises(TypeError, match="y must hold bool or 0/1 values, got"):
+        as_labels(y[["sand"]].convert_dtypes())
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.tensor])

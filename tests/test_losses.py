@@ -3,6 +3,7 @@
 The references below are written from the formulas, one pair and one label at a time in float64.
 """
 
+import copy
 import importlib
 import inspect
 from math import exp, log
@@ -399,12 +400,27 @@ def test_losses_without_a_queue_refuse_keys():
 # --- one kernel, several forms --------------------------------------------------------------------
 
 
-def with_gradients(name, z, y, stats, keys=None):
-    """Value, and gradients of z and of the prototypes."""
-    module, z = module_of(name, stats, z.shape[1]), z.clone().requires_grad_()
-    value = module(z, y) if keys is None else module(z, y, keys=keys[0], key_labels=keys[1])
-    inputs = [z, *module.parameters()]
-    return [value.detach(), *torch.autograd.grad(value, inputs, materialize_grads=True)]
+KINDS = {  # of parameters
+    "numbers": float,
+    "tensors": lambda x: torch.tensor(x, dtype=torch.float64),
+    "learned": lambda x: torch.nn.Parameter(torch.tensor(x, dtype=torch.float64)),
+}
+STEP = (1e-6, -1e-6)
+CHOSEN = {"temperature": 0.4, "alpha": 0.7, "beta": 0.3}
+
+
+def numeric(name, kind="learned"):
+    """Every number among the parameters of a loss, as a number or as a tensor."""
+    return {k: KINDS[kind](CHOSEN[k]) for k, v in LOSSES[name].defaults.items() if type(v) is float}
+
+
+def with_gradients(name, z, y, stats, keys=None, kind="numbers"):
+    """Value, and gradients of z, of the prototypes and of learned parameters."""
+    module, z = module_of(name, stats, z.shape[1], **numeric(name, kind)), z.clone()
+    value = module(z.requires_grad_(), y, **(keys or {}))
+    inputs = {"z": z, **dict(module.named_parameters())}
+    gradients = torch.autograd.grad(value, list(inputs.values()), materialize_grads=True)
+    return {"value": value.detach(), **dict(zip(inputs, gradients, strict=True))}
 
 
 FORMS = {  # (DENSE, TILE, MANY): through autograd, in one tile, in small tiles, from a table
@@ -415,9 +431,10 @@ FORMS = {  # (DENSE, TILE, MANY): through autograd, in one tile, in small tiles,
 }
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("queue", [False, True])
 @pytest.mark.parametrize("name", [name for name in ORDER if name != "oml"])
-def test_every_form_of_the_kernel_gives_the_same(name, queue, monkeypatch):
+def test_every_form_of_the_kernel_gives_the_same(name, queue, kind, monkeypatch):
     if queue and name not in QUEUED:
         return
     _, training = random_batch(8, 30, 6, rate=0.4)
@@ -425,16 +442,81 @@ def test_every_form_of_the_kernel_gives_the_same(name, queue, monkeypatch):
     z, _ = random_batch(7, 100, 1)
     z, y = F.normalize(torch.randn(100, 4, dtype=torch.float64)), training[torch.arange(100) % 9]
     y[90:] = random_batch(9, 10, 6)[1]
-    keys = (F.normalize(torch.randn(50, 4, dtype=torch.float64)), y[:50]) if queue else None
+    keys = {"keys": F.normalize(torch.randn(50, 4, dtype=torch.float64)), "key_labels": y[:50]}
     results = {}
     for form, (dense, tile, many) in FORMS.items():
         monkeypatch.setattr(kernel, "DENSE", dense)
         monkeypatch.setattr(kernel, "TILE", tile)
         monkeypatch.setattr(kernel, "MANY", many)
-        results[form] = with_gradients(name, z, y, stats, keys)
-    for form in FORMS:
-        for found, expected in zip(results[form], results["dense"], strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12, msg=form)
+        results[form] = with_gradients(name, z, y, stats, keys if queue else None, kind)
+    monkeypatch.setattr(kernel, "DENSE", 10**6)
+    plain = with_gradients(name, z, y, stats, keys if queue else None)
+    assert all(gradient.abs().max() > 1e-6 for gradient in results["dense"].values())
+    for form, found in results.items():
+        torch.testing.assert_close(found, results["dense"], rtol=1e-10, atol=1e-12, msg=form)
+        shared = {part: found[part] for part in plain}
+        torch.testing.assert_close(shared, plain, rtol=1e-10, atol=1e-12, msg=form)
+
+
+def test_what_is_kept_for_learned_parameters_grows_with_the_batch_not_its_square():
+    z, y = random_batch(7, 1000, 4, rate=0.4)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: kept.append(x.numel()) or x, lambda x: x
+    ):
+        loss_of("macl", z.requires_grad_(), y, **numeric("macl"))
+    assert sum(kept) < 0.1 * 1000**2
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch, to itself
+def test_forward_derivatives_of_parameters_pass_through_the_tiles():
+    z, y = random_batch(4, 300, 4, rate=0.4)
+    temperature = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    mulsupcon(z, y, temperature=temperature).backward()
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(
+            temperature.detach(), torch.ones_like(temperature)
+        )
+        value = mulsupcon(z, y, temperature=dual)
+        tangent = torch.autograd.forward_ad.unpack_dual(value).tangent
+        torch.testing.assert_close(tangent, temperature.grad)
+
+
+def test_learned_parameters_are_those_of_the_module():
+    temperature, alpha = (torch.nn.Parameter(torch.tensor(x)) for x in (0.3, 1.0))
+    loss = build_loss("macl", STATS, temperature=temperature, alpha=alpha, beta=0.2)
+    assert dict(loss.named_parameters()) == {"temperature": temperature, "alpha": alpha}
+    assert "beta=0.2" in repr(loss) and "temperature: learned" in repr(loss)
+    other = build_loss(
+        "macl", STATS, alpha=torch.nn.Parameter(torch.tensor(2.0)), beta=0.2,
+        temperature=torch.nn.Parameter(torch.tensor(0.5)),
+    )  # fmt: skip
+    assert other(Z, Y) != loss(Z, Y)
+    other.load_state_dict(loss.state_dict())
+    assert other(Z, Y) == loss(Z, Y)
+    moved = copy.deepcopy(loss).to("meta")
+    assert moved.alpha.device.type == "meta" and loss.alpha.device.type == "cpu"
+    before = loss(Z, Y)
+    before.backward()
+    torch.optim.SGD(loss.parameters(), 0.01).step()
+    assert loss(Z, Y) < before, "a step down the gradient of both"
+
+
+def test_a_gradient_that_cannot_be_had_is_refused():
+    learned = KINDS["learned"]
+    for name, params, words in [
+        ("macl", {"alpha": torch.nn.Parameter(torch.ones(2))}, r"alpha.*scalar.*shape \(2,\)"),
+        ("oml", {"temperature": torch.ones(1)}, "temperature must be a number or a scalar tensor"),
+        ("l_wo_reg", {"alpha": learned(-1.0)}, "alpha below 0 counts subsets"),
+        ("lmsc", {"beta": learned(0.0)}, "beta that is learned must be above 0"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            loss_of(name, **params)
+    for name in ORDER:
+        with pytest.raises(TypeError, match="y is compared, so it gets no gradient"):
+            loss_of(name, y=Y.double().requires_grad_())
+    with pytest.raises(TypeError, match="key_labels is compared"):
+        loss_of("macl", keys=(Z, Y.double().requires_grad_()))
 
 
 def test_the_table_holds_no_row_twice(monkeypatch):
@@ -466,10 +548,16 @@ def test_distinct_rows(width):
 @pytest.mark.parametrize("name", ORDER)
 def test_compiled_and_functional_forms_give_the_same(name):
     z, y = random_batch(4, 300, 4, rate=0.4)
-    module = module_of(name, STATS, 4)
+    module = module_of(name, STATS, 4, **numeric(name, "numbers"))
     expected = module(z, y)
     torch.testing.assert_close(torch.compile(module, backend="aot_eager")(z, y), expected)
-    value, *_ = with_gradients(name, z, y, STATS)
+    learned = module_of(name, STATS, 4, **numeric(name))
+    of_each = [
+        torch.autograd.grad(form(z, y), list(learned.parameters()))
+        for form in (learned, torch.compile(learned, backend="aot_eager"))
+    ]
+    torch.testing.assert_close(*of_each)
+    value = with_gradients(name, z, y, STATS)["value"]
     z.requires_grad_()
     (gradient,) = torch.autograd.grad(module(z, y), z)
     torch.testing.assert_close(torch.func.grad(lambda z: module(z, y))(z), gradient)
@@ -499,21 +587,52 @@ def test_supports_of_many_labels_give_the_same_loss():
 
 
 # the gradient of LReg is not that of its value: it has a test of its own
+@pytest.mark.parametrize("kind", ["numbers", "learned"])
 @pytest.mark.parametrize("name", [name for name in ORDER if name != "lreg"])
-def test_gradient_by_finite_differences(name, monkeypatch):
+def test_gradient_by_finite_differences(name, kind, monkeypatch):
     x = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     y = torch.cat([Y, torch.zeros(1, 4, dtype=Y.dtype)])
-    module = module_of(name, temperature=0.3)
-    names = [name for name, _ in module.named_parameters()]
+    module = module_of(name, **numeric(name, kind))
+    parameters = dict(module.named_parameters())
 
-    def loss(x, *prototypes):
-        given = dict(zip(names, prototypes, strict=True))
+    def loss(x, *values):
+        given = dict(zip(parameters, values, strict=True))
         return torch.func.functional_call(module, given, (F.normalize(x), y))
 
-    inputs = [x.requires_grad_(), *(PROTOTYPES.clone().requires_grad_() for _ in names)]
-    for dense in (256, 0):  # through autograd, and the kernel's own
+    inputs = [
+        x.requires_grad_(),
+        *(p.detach().clone().requires_grad_() for p in parameters.values()),
+    ]
+    for dense in (256, 0):  # through autograd, and the kernel's own or its checkpoints
         monkeypatch.setattr(kernel, "DENSE", dense)
         assert torch.autograd.gradcheck(loss, inputs)
+
+
+@pytest.mark.parametrize("dense", [256, 0])
+def test_gradient_of_parameters_of_lreg_holds_p_fixed(dense, monkeypatch):
+    """By finite differences of the formula with the p of the middle."""
+    monkeypatch.setattr(kernel, "DENSE", dense)
+    both = torch.cat([Z, F.normalize(PROTOTYPES)])
+    pairs = Pairs.of(Y.bool(), torch.float64, "joint")
+    others = ~torch.eye(len(both), dtype=torch.bool)
+
+    def log_p_and_x(temperature):
+        x = both @ both.T / temperature
+        return x.masked_fill(~others, -torch.inf).log_softmax(dim=1).where(others, 0), x
+
+    p = log_p_and_x(CHOSEN["temperature"])[0].exp()
+
+    def value(temperature, alpha):
+        W = LOSSES["l_wo_reg"].function.weights(pairs, alpha=alpha).W * others
+        log_p, x = log_p_and_x(temperature)
+        L = -(W * log_p).sum(dim=1) - (torch.where(W > 0, (p - W).clamp(min=0), 0) * x).sum(dim=1)
+        return L.sum() / (W.sum(dim=1) > 0).sum()
+
+    params = numeric("lreg")
+    loss_of("lreg", **params).backward()
+    for name, parameter in params.items():
+        up, down = (value(**numeric("lreg", "numbers") | {name: CHOSEN[name] + h}) for h in STEP)
+        torch.testing.assert_close(parameter.grad, (up - down) / 2e-6, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("dense", [256, 0])
@@ -693,9 +812,12 @@ def test_corners_are_finite(name, rows):
     y = torch.tensor([[int(c) for c in row] for row in rows])
     x = torch.randn(len(y), 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     stats = LabelStatistics.from_labels(np.eye(3))
-    value = build_loss(name, stats, embedding_dim=4)(F.normalize(x), y)
+    learned = {k: torch.nn.Parameter(v.detach().float()) for k, v in numeric(name).items()}
+    loss = build_loss(name, stats, embedding_dim=4, **learned)
+    value = loss(F.normalize(x), y)
     value.backward()
     assert value.isfinite() and x.grad.isfinite().all() and value.ndim == 0
+    assert all(p.grad.isfinite().all() for p in loss.parameters() if p.grad is not None)
     if (y.sum(dim=0) <= 1).all() and name not in PROTOTYPED:
         assert value == 0 and (x.grad == 0).all(), "no positive: 0, with a gradient"
 
@@ -745,8 +867,9 @@ def test_bad_batches_are_named(name):
     bad = Z.clone()
     bad[1, 2] = float("nan")
     for z, y, error, words in [
-        (Z.numpy(), Y, TypeError, "floating tensor, got float64"),
-        (Z.long(), Y, TypeError, "floating tensor"),
+        (Z.numpy(), Y, TypeError, "floating tensor, got ndarray"),
+        (Z.tolist(), Y, TypeError, "floating tensor, got list"),
+        (Z.long(), Y, TypeError, "floating tensor, got torch.int64"),
         (Z[0], Y, ValueError, "z must be"),
         (Z[:0], Y[:0], ValueError, "N >= 1 images"),
         (Z[:5], Y, ValueError, "z has 5 rows, y has 6"),
@@ -756,8 +879,9 @@ def test_bad_batches_are_named(name):
         (bad, Y, ValueError, "holds NaN"),
         (Z * 1.1, Y, ValueError, "unit rows.*off by up to 0.21"),
     ]:
-        with pytest.raises(error, match=words):
-            loss(z, y)
+        for _ in range(2):  # the first call of a module checks more than later ones, on a GPU
+            with pytest.raises(error, match=words):
+                loss(z, y)
 
 
 def test_trusted_values_are_not_looked_at():
@@ -838,14 +962,18 @@ def test_oml_of_perfect_clusters():
     assert loss_of("oml", z, torch.eye(6)[:, :3]) == 0, "a label of one image orders nothing"
 
 
-def test_oml_in_chunks(monkeypatch):
+@pytest.mark.parametrize("kind", KINDS)
+def test_oml_in_chunks(kind, monkeypatch):
     z, y = random_batch(3, 20, 5, rate=0.4)
-    expected = with_gradients("oml", z, y, STATS)
+    expected = with_gradients("oml", z, y, STATS, kind=kind)
     monkeypatch.setattr(
         importlib.import_module("maclcore.losses.oml"), "CHUNK", 3 * 20**2
     )  # three queries at a time
-    for found, value in zip(with_gradients("oml", z, y, STATS), expected, strict=True):
-        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-14)
+    found = with_gradients("oml", z, y, STATS, kind=kind)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    assert (found["value"] != loss_of("oml", z, y)) and ("temperature" in found) == (
+        kind == "learned"
+    )
 
 
 def test_weights_of_prototype_losses_add_up():

@@ -227,7 +227,8 @@ def _read_dlrsd(reading: _Reading, *, min_pixels: int | None = None) -> None:
     if _is_plain(reading, min_pixels=min_pixels):
         return _read_plain_dlrsd(reading)
     reading.images = _files(reading, _find(reading, "Images"))
-    sheets = [*reading.folder.glob("[!~.]*.xlsx"), *reading.folder.glob("*/[!~.]*.xlsx")]
+    files = [*reading.folder.glob("[!~.]*"), *reading.folder.glob("*/[!~.]*")]
+    sheets = [file for file in files if file.suffix.lower() == ".xlsx"]
     if min_pixels is not None or not sheets:
         values = np.arange(1, len(synthetic.LABELS) + 1)[:, None]
         _read_masks(reading, _find(reading, "Labels"), values, min_pixels)
@@ -380,7 +381,8 @@ def _read_table(reading: _Reading, file: Path) -> None:
         faults[ABSENT].append(str(file))
         return
     try:
-        lines = _spreadsheet(file) if file.suffix == ".xlsx" else _separated(file)
+        workbook = file.suffix.lower() == ".xlsx"
+        lines = _spreadsheet(file) if workbook else _separated(file)
     except (ValueError, csv.Error, OSError) as error:
         faults["table that cannot be read: save it as UTF-8 text"].append(f"{file.name}: {error}")
         return
@@ -433,10 +435,11 @@ def _spreadsheet(file: Path) -> list[tuple[int, list[str]]]:
         from openpyxl import load_workbook
     except ImportError:
         raise ImportError(f"to read {file}, install openpyxl or save it as labels.csv") from None
-    try:
-        rows = [*load_workbook(file, read_only=True, data_only=True).active.values] or [()]
-    except Exception as error:  # a broken workbook can make openpyxl raise anything
-        raise ValueError(f"not a workbook ({error})") from None
+    with open(file, "rb") as stream:  # openpyxl would leave it open
+        try:
+            rows = [*load_workbook(stream, read_only=True, data_only=True).active.values] or [()]
+        except Exception as error:  # a broken workbook can make openpyxl raise anything
+            raise ValueError(f"not a workbook ({error})") from None
     width = sum(cell is not None for cell in rows[0])  # formatted empty columns may follow
     table = [["" if c is None else str(c).strip() for c in row[:width]] for row in rows]
     return [(i + 1, cells) for i, cells in enumerate(table) if any(cells)]
@@ -461,7 +464,7 @@ def _read_masks(
             reading.progress,
         )
     except cache.Unreadable as error:
-        reading.faults["mask that cannot be used: copy it again"] += error.problems
+        reading.faults["mask that cannot be used: convert it, or copy it again"] += error.problems
         counts = np.full((len(masks), len(values)), least)
     for (key, file), present in zip(masks.items(), counts >= least, strict=True):
         reading.rows[key] = (file.name, present)
@@ -474,7 +477,8 @@ def _count_pixels(file: Path, values: np.ndarray) -> np.ndarray:
     channels = values.shape[1]
     image = cache.open_image(file)
     if channels == 1 and image.mode not in ("L", "P"):
-        raise ValueError(f"a mask of one 8-bit channel is expected, this one is {image.mode}")
+        what = f"a mask of one 8-bit channel is expected, this one is {image.mode}"
+        raise ValueError(f"{file.name}: {what}")
     pixels = np.asarray(image if channels == 1 else image.convert("RGB"))
     base = 256 ** np.arange(channels)  # a colour as one number
     codes, wanted = pixels.reshape(image.height, image.width, channels) @ base, values @ base
@@ -482,7 +486,8 @@ def _count_pixels(file: Path, values: np.ndarray) -> np.ndarray:
     if len(unknown):
         row, column = unknown[0]
         raise ValueError(
-            f"pixels of no known label: {len(unknown)}, the first in row {row}, column {column} "
+            f"{file.name}: pixels of no known label: {len(unknown)}, the first in row {row}, "
+            f"column {column} "
             f"with {pixels[row, column].tolist()}, which is none of {values.squeeze().tolist()}"
         )
     return np.array([(codes == code).sum() for code in wanted], dtype=np.int32)
@@ -512,7 +517,7 @@ def _finish(reading: _Reading, image_size: int) -> Archive:
                 reading.progress,
             )
     except cache.Unreadable as error:
-        kind = "image that cannot be decoded: copy it again, or remove it and its row"
+        kind = "image that cannot be decoded: convert it, copy it again, or remove it and its row"
         reading.faults[kind] += error.problems
     if any(reading.faults.values()):
         message = _message(f"{name} cannot be used", reading.faults)

@@ -15,20 +15,24 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from tqdm.auto import tqdm
 
 from maclcore import paths
 
-# Part of every key: a change of what `decode` computes must change this line.
+# Part of every key: a change of what `decode` computes must change this line, or mark the files
+# that it concerns, as `_mark` does.
 RESIZE_RULE = "1: whole image, 8-bit RGB, antialiased bilinear to SxS, aspect ratio not kept"
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "JPEG2000")  # none that can run code
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
+PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where Pillow looks for it
 MAX_PIXELS = 2**26  # 8192 x 8192; what is larger is taken for a decompression bomb
 CHUNK = 256  # images in flight, so that memory does not grow with the archive
 
@@ -42,28 +46,61 @@ class Unreadable(ValueError):
 
 
 def open_image(file: Path) -> Image.Image:
-    """A fully decoded image; ValueError if it is none, is cut short, or is far too large."""
+    """A fully decoded image of at most 8 bits a channel, turned as its EXIF data say.
+
+    ValueError, which names the file, if it is none, is cut short, too deep or far too large.
+    """
+    file = Path(file)
     try:
         with open(file, "rb") as stream:
             image = Image.open(stream, formats=FORMATS)
-            if image.width * image.height <= MAX_PIXELS:
+            bits = _depth(image, stream)
+            if image.width * image.height > MAX_PIXELS:
+                size = f"{image.width} x {image.height} pixels"
+                reason = f"{size}, a decompression bomb? Tile or shrink it"
+            elif bits > 8:  # of several channels Pillow would keep the high bytes, without a word
+                channels = f"mode {image.mode}, {bits} bits a channel"
+                reason = f"pixels are not 8-bit ({channels}); scale and convert it to 8-bit RGB"
+            else:
                 image.load()
+                # Masks too: labels do not see it, and a mask then lies as its image does.
+                if _is_turned(image):
+                    image.info.pop("exif", None)  # else it is written anew, for which it may be bad
+                    ImageOps.exif_transpose(image, in_place=True)
                 return image
-        reason = f"{image.width} x {image.height} pixels, a decompression bomb? Tile or shrink it"
     except Image.UnidentifiedImageError:
         reason = "not an image" if file.stat().st_size else "an empty file"
     except Exception as error:  # a broken file can make a decoder raise anything
         reason = f"{error or type(error).__name__}"
-    raise ValueError(reason)
+    raise ValueError(f"{file.name}: {reason}")
 
 
 def decode(file: Path, size: int) -> np.ndarray:
-    """(3, size, size) uint8 by `RESIZE_RULE`; ValueError if the file is not an 8-bit image."""
-    image = open_image(file)
-    if image.mode[0] in "IF":
-        raise ValueError(f"pixels are not 8-bit (mode {image.mode}); convert it to 8-bit RGB")
-    image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    """(3, size, size) uint8 by `RESIZE_RULE`; ValueError as `open_image`."""
+    image = open_image(file).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)
+
+
+def _depth(image: Image.Image, stream: BinaryIO) -> int:
+    """Bits a channel in the file, of an image just opened from it: the mode may have fewer."""
+    if image.format == "TIFF":  # Pillow reads only channels of one depth
+        return image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))[0]
+    if image.format == "PNG":
+        return 16 if any(";16" in args for *_, args in image.tile) else 8
+    if image.format == "JPEG2000":  # SIZ, at the start of the codestream, has a byte a component
+        stream.seek(0)
+        _, _, siz = stream.read().partition(b"\xff\x4f\xff\x51")
+        components = int.from_bytes(siz[36:38])
+        return max((1 + (depth & 127) for depth in siz[38::3][:components]), default=8)
+    return 8
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether EXIF data say that the image does not lie as it is stored."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    except Exception:  # unreadable EXIF data do not make an image unreadable
+        return False
 
 
 def cached_rows(
@@ -75,8 +112,9 @@ def cached_rows(
 ) -> tuple[np.ndarray, str, list[str]]:
     """The memory-mapped array whose row i is `function(files[i])`, its key, the files' hashes.
 
-    The key is the SHA-256 of `rule` and of the bytes of all files. A file that `function` rejects
-    with ValueError does not stop the others: all are named in one `Unreadable`, nothing is kept.
+    The key is the SHA-256 of `rule` and of the content of all files. A file that `function` rejects
+    with a ValueError, which names it, does not stop the others: all are told in one `Unreadable`,
+    nothing is kept.
     """
     hashes = content_hashes(files, progress)
     key = hashlib.sha256(json.dumps([rule, hashes]).encode()).hexdigest()
@@ -113,10 +151,17 @@ def _mapped(target: Path) -> np.ndarray | None:
         return None
 
 
+@contextmanager
+def _no_stray_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+        warnings.filterwarnings("ignore", "Corrupt EXIF data")  # then there are none
+        yield
+
+
 def _write_rows(temporary: Path, function: Callable, files: Sequence[Path], what: str) -> None:
     # Plain writes, not a writable memory map: a full disk is then an OSError, not a crash.
-    with open(temporary, "wb") as out, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+    with open(temporary, "wb") as out, _no_stray_warnings():
         for i, row in enumerate(_parallel(function, files, what)):
             if i == 0:
                 header = np.lib.format.header_data_from_array_1_0(row)
@@ -126,9 +171,14 @@ def _write_rows(temporary: Path, function: Callable, files: Sequence[Path], what
 
 
 def content_hashes(files: Sequence[Path], progress: bool = False) -> list[str]:
-    """SHA-256 of each file; computed again only if its size or either of its times has changed."""
+    """The content of each file, of any kind, as text; another content has another text.
+
+    It is the SHA-256 of the bytes, and for some images a mark behind it. It is computed again only
+    if size or either time of a file has changed. A file that cannot be read gets a random one.
+    """
     folder = os.fsencode(os.path.commonpath([file.parent for file in files]))
-    index = paths.cache_root() / f"hashes-{hashlib.sha256(folder).hexdigest()[:16]}.json"
+    # not the name of version 1, whose hashes had no marks
+    index = paths.cache_root() / f"contents-{hashlib.sha256(folder).hexdigest()[:16]}.json"
     try:
         known = json.loads(index.read_text())
     except (OSError, ValueError):
@@ -141,23 +191,47 @@ def content_hashes(files: Sequence[Path], progress: bool = False) -> list[str]:
             return []
         return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
-    def digest(file: Path) -> str:
-        try:
-            return hashlib.sha256(file.read_bytes()).hexdigest()
-        except OSError:  # no content, so no key that recurs; decoding will say what is wrong
-            return os.urandom(32).hex()
-
     stamps = {str(file): stamp(file) for file in files}
     hashes = {file: known[file][-1] for file, s in stamps.items() if known.get(file, "?")[:-1] == s}
     if stale := [file for file in files if str(file) not in hashes]:
-        fresh = _parallel(digest, stale, "Hashing" * progress)
-        hashes |= zip(map(str, stale), fresh, strict=True)
+        with _no_stray_warnings():
+            fresh = _parallel(_content_hash, stale, "Hashing" * progress)
+            hashes |= zip(map(str, stale), fresh, strict=True)
         # A file changed in the last two seconds may change again within one tick of its clock.
         recent = time.time_ns() - 2e9
         settled = {f: [*s, hashes[f]] for f, s in stamps.items() if s and max(s[1:]) < recent}
         with paths.atomic_path(index) as temporary:
             temporary.write_text(json.dumps(settled))
     return [hashes[str(file)] for file in files]
+
+
+def _content_hash(file: Path) -> str:
+    try:
+        with open(file, "rb") as stream:
+            plain = hashlib.file_digest(stream, "sha256").hexdigest()
+            return plain + (_mark(stream) if file.suffix.lower() in SUFFIXES else "")
+    except OSError:  # no content, so no key that recurs; decoding will say what is wrong
+        return os.urandom(32).hex()
+
+
+def _mark(stream: BinaryIO) -> str:
+    """What sets an image apart that version 1 of `decode` read otherwise; "" for most.
+
+    It cut deep pixels to 8 bits, and turned none but TIFFs, which Pillow turns.
+    """
+    try:
+        image = Image.open(stream, formats=FORMATS)
+        if _depth(image, stream) > 8:
+            return " deep"
+        if image.format == "PNG":  # the data may follow the pixels, which are not read for nothing
+            stream.seek(0)
+            content = stream.read()
+            if not any(place in content for place in PNG_EXIF):
+                return ""
+        fits = image.width * image.height <= MAX_PIXELS
+        return " turned" if fits and image.format != "TIFF" and _is_turned(image) else ""
+    except Exception:  # as in `open_image`, which will say what is wrong
+        return ""
 
 
 def _parallel(function: Callable, files: Sequence[Path], what: str = "") -> Iterator:
@@ -171,7 +245,7 @@ def _parallel(function: Callable, files: Sequence[Path], what: str = "") -> Iter
         try:
             return function(file), None
         except ValueError as error:
-            return None, f"{file.name}: {error}"
+            return None, str(error)
 
     quiet = not (what and sys.stderr.isatty())
     with (

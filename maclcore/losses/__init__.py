@@ -7,6 +7,7 @@ One alphabet of shapes: `N` images in a batch, `D` embedding, `L` labels; `z (N,
 * four losses also take `prototypes (L, D)`, learned, one a label, which join the images;
 * with `keys (M, D)` and `key_labels (M, L)`, from a momentum encoder, anchors are contrasted with
   those alone and nothing is left out (MoCo); in `lmsc` they join the images. They get no gradient;
+* a number among the parameters may be a scalar tensor, and gets its gradient where it requires one;
 * whoever calls normalises `z`; un-normalised rows, NaN, an empty batch, shapes that disagree and
   labels other than 0/1 are a TypeError or ValueError;
 * an anchor without a positive contributes 0, and `reduction` says whether it counts in the mean;
@@ -218,9 +219,10 @@ def method_label(method: str) -> str:
 
 
 class LossModule(nn.Module):
-    """A loss of the registry with its parameters fixed: `loss(z, y) -> scalar`.
+    """A loss of the registry with its parameters: `loss(z, y) -> scalar`.
 
-    `prototypes (L, D)`, Xavier-uniform at first, are its only trainable parameter, if it has them.
+    Trainable are the parameters given as `nn.Parameter`, under their own names, and `prototypes
+    (L, D)`, Xavier-uniform at first, where a loss has them.
     Values of `z` and `y` are checked at every call on a CPU and at the first on a GPU, where each
     check would wait for the device.
     """
@@ -229,7 +231,11 @@ class LossModule(nn.Module):
         self, loss: Loss, stats: LabelStatistics | None, embedding_dim: int, params: dict[str, Any]
     ) -> None:
         super().__init__()
-        self.loss, self.params, self.called = loss, params, False
+        learned = {name: p for name, p in params.items() if isinstance(p, nn.Parameter)}
+        self.loss, self.called, self.learned = loss, False, tuple(learned)
+        self.params = {name: value for name, value in params.items() if name not in learned}
+        for name, parameter in learned.items():
+            self.register_parameter(name, parameter)
         self.stats = stats if loss.needs_stats else None
         self.prototypes = None
         if loss.needs_prototypes:
@@ -238,13 +244,16 @@ class LossModule(nn.Module):
 
     def forward(self, z: Tensor, y: Array, **keys: Tensor) -> Tensor:
         """The loss of a batch; `keys` and `key_labels` from a momentum encoder, if there is one."""
-        check = not torch.compiler.is_compiling() and (not self.called or z.device.type == "cpu")
+        on_gpu = isinstance(z, Tensor) and z.device.type != "cpu"
+        check = not torch.compiler.is_compiling() and not (self.called and on_gpu)
         self.called = True
         given = [part for part in (self.stats, self.prototypes) if part is not None]
-        return self.loss.function(z, y, *given, check=check, **keys, **self.params)
+        params = self.params | {name: getattr(self, name) for name in self.learned}
+        return self.loss.function(z, y, *given, check=check, **keys, **params)
 
     def extra_repr(self) -> str:
-        return ", ".join([self.loss.name, *(f"{k}={v!r}" for k, v in self.params.items())])
+        fixed = (f"{name}={value!r}" for name, value in self.params.items())
+        return ", ".join([self.loss.name, *fixed, *(f"{name}: learned" for name in self.learned)])
 
 
 def build_loss(
@@ -256,6 +265,7 @@ def build_loss(
 ) -> LossModule:
     """The loss of that name as a module; `params` override its defaults.
 
+    params: an `nn.Parameter` for one of them is a parameter of the module.
     stats: statistics of the training labels, for losses that count them or have prototypes.
     embedding_dim: D, for losses with prototypes.
     ValueError for an unknown name, TypeError for an unknown parameter, both naming the nearest one,

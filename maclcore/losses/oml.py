@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from maclcore.losses.pairs import check_batch, choose
+from maclcore.losses.pairs import check_batch, check_parameters, choose
 
 #: numbers in a chunk of the (query, image, image) comparisons
 CHUNK = 1 << 22
@@ -27,8 +27,7 @@ def oml(
     without any other the loss is 0. Computed in O(N³ L), with memory O(N²). The default
     temperature is that of their code; the MACL paper has 0.3 for all (§5.4.2), far from a rank.
     """
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    check_parameters({"temperature": temperature})
     choose("norm", norm, ("released", "per_label"))
     y = check_batch(z, y, check)
     with torch.autocast(z.device.type, enabled=False):

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 from maclcore.labels import as_labels
 
@@ -41,7 +43,7 @@ class Terms(NamedTuple):
     """What a loss makes of the labels of (A, C) pairs, anchors in rows."""
 
     W: Tensor  #: (A, C) >= 0, before the mean over anchors
-    T: Tensor | float  #: (A, C), or one for all
+    T: Tensor | float  #: (A, C), or one for all, as a number or a 0-d tensor
     reduction: str  #: a key of REDUCTIONS
     multiplicity: Tensor | None = None  #: (C,) m_a >= 0; None: 1
     attract_only: bool = False  #: positives are never repelled (LReg)
@@ -173,6 +175,11 @@ def pair_gradient(s: Tensor, W: Tensor, T: Tensor | float) -> Tensor:
     return torch.autograd.grad(L.sum(), s)[0]
 
 
+def per_pair(T: Tensor | float) -> bool:
+    """Whether each pair has a temperature of its own."""
+    return isinstance(T, Tensor) and T.ndim > 0
+
+
 def log(multiplicity: Tensor | None) -> Tensor | None:
     """Its logarithm, that of 1e-30 for 0."""
     return None if multiplicity is None else multiplicity.clamp(min=1e-30).log()
@@ -195,7 +202,7 @@ class TiledContrast(torch.autograd.Function):
             rows = slice(start, start + tile)
             term, own, R, a, b = terms(rows)
             W, T, bias, everywhere = term.W, term.T, log(term.multiplicity), 1.0
-            if not isinstance(T, Tensor):  # one for all: cheaper at the embeddings
+            if not per_pair(T):  # one for all: cheaper at the embeddings
                 T, everywhere = None, T
             anchors = z[rows] / everywhere
             x = anchors @ c.T
@@ -236,6 +243,31 @@ class TiledContrast(torch.autograd.Function):
     def backward(ctx, loss, *_):
         dz, *dc = ctx.saved_tensors
         return loss * dz, loss * dc[0] if dc else None, None, None
+
+
+def checkpointed_contrast(
+    z: Tensor, c: Tensor, terms_of: Callable[[Pairs], Terms], pairs: Pairs, tile: int
+) -> Tensor:
+    """What `TiledContrast` computes, differentiable in all that `terms_of` depends on.
+
+    Autograd through the dense formula, a tile of anchors at a time; each is computed again when its
+    gradient is due, so that memory is that of one.
+    """
+
+    def part(anchors: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        return summed(anchors @ c.T, terms_of, pairs.rows(rows))
+
+    again = functools.partial(checkpoint, part, use_reentrant=False, preserve_rng_state=False)
+    slices = [slice(start, start + tile) for start in range(0, len(z), tile)]
+    loss, divisor = map(sum, zip(*(again(z[rows], rows) for rows in slices), strict=True))
+    return loss / divisor.clamp(min=1)
+
+
+def summed(s: Tensor, terms_of: Callable[[Pairs], Terms], pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Σ_i a_i L_i and Σ_i b_i, through autograd, for similarities s (A, C)."""
+    terms = terms_of(pairs)
+    a, b = REDUCTIONS[terms.reduction](pairs.total(terms.W), pairs.size)
+    return a @ contrast(s, terms, pairs.own), b.sum()
 
 
 #: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, with (a, b) from R_i = Σ_p W_ip and |y_i|.
@@ -282,12 +314,12 @@ def tiles(weights: Callable[[Pairs], Terms], pairs: Pairs, images: int) -> Calla
     own = torch.arange(len(anchors), device=row.device)
     terms, R, a, b = complete(Pairs(anchors, candidates, counts, own))
     W = terms.W[:, row]
-    T = terms.T[:, row] if isinstance(terms.T, Tensor) else terms.T
+    T = terms.T[:, row] if per_pair(terms.T) else terms.T
     multiplicity = None if terms.multiplicity is None else terms.multiplicity[row]
 
     def looked_up(rows: slice):
         at = row[: len(pairs.y)][rows]
-        T_rows = T[at] if isinstance(T, Tensor) else T
+        T_rows = T[at] if per_pair(T) else T
         part = terms._replace(W=W[at], T=T_rows, multiplicity=multiplicity)
         return part, pairs.own[rows], R[at], a[at], b[at]
 
@@ -319,10 +351,12 @@ def check_batch(z: Tensor, y, values: bool = True, name: str = "z", labels: str 
     `values=False` checks types and shapes alone, which never waits for a GPU.
     """
     if not isinstance(z, Tensor) or not z.is_floating_point():
-        got = getattr(z, "dtype", type(z).__name__)
+        got = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise TypeError(f"{name} must be a floating tensor, got {got}")
     if z.ndim != 2 or not z.numel():
         raise ValueError(f"{name} must be (N, D) with N >= 1 images, got shape {tuple(z.shape)}")
+    if isinstance(y, Tensor) and y.requires_grad:
+        raise TypeError(f"{labels} is compared, so it gets no gradient: pass {labels}.detach()")
     if values or not isinstance(y, Tensor) or y.ndim != 2:
         y = as_labels(y, labels)
     y = y if isinstance(y, Tensor) else torch.tensor(y)
@@ -339,6 +373,24 @@ def check_batch(z: Tensor, y, values: bool = True, name: str = "z", labels: str 
                 + ("it holds NaN" if error != error else f"|z_i|^2 is off by up to {error:.3g}")
             )
     return y.to(device=z.device, dtype=torch.bool)
+
+
+def check_parameters(params: dict) -> None:
+    """TypeError for a tensor that is no scalar, ValueError for a temperature that is not > 0."""
+    for name, value in params.items():
+        if isinstance(value, Tensor) and value.ndim:
+            shape = tuple(value.shape)
+            raise TypeError(f"{name} must be a number or a scalar tensor, got shape {shape}")
+    if not 0 < params.get("temperature", 1) < math.inf:
+        raise ValueError(f"temperature must be positive, got {params['temperature']}")
+
+
+def is_learned(parameter) -> bool:
+    """Whether a derivative with respect to a parameter of a loss may be asked for."""
+    if not isinstance(parameter, Tensor):
+        return False
+    forward = forward_ad.unpack_dual(parameter).tangent is not None
+    return forward or (parameter.requires_grad and torch.is_grad_enabled())
 
 
 def unit_prototypes(prototypes: Tensor, z: Tensor, labels: int, values: bool = True) -> Tensor:
@@ -367,8 +419,7 @@ def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Call
 
     @functools.wraps(weights)
     def checked(pairs: Pairs, *args, **params) -> Terms:
-        if not 0 < params.get("temperature", 1) < math.inf:
-            raise ValueError(f"temperature must be positive, got {params['temperature']}")
+        check_parameters(params)
         terms = Terms(*weights(pairs, *args, **params))
         choose("reduction", terms.reduction, REDUCTIONS)
         return terms
@@ -395,13 +446,13 @@ def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Call
             anchors, candidates = arrange(layout, z, keys, prototypes)
             # small, or one graph that the compiler fuses by itself
             if len(candidates) <= DENSE or torch.compiler.is_compiling():
-                terms = terms_of(pairs)
-                L = contrast(anchors @ candidates.T, terms, pairs.own)
-                a, b = REDUCTIONS[terms.reduction](pairs.total(terms.W), pairs.size)
-                return a @ L / b.sum().clamp(min=1)
-            terms = tiles(terms_of, pairs, len(z))
+                total, divisor = summed(anchors @ candidates.T, terms_of, pairs)
+                return total / divisor.clamp(min=1)
             numbers = TILE if z.device.type == "cpu" else GPU_TILE
             rows = max(numbers // len(candidates), 32)
+            if any(map(is_learned, params.values())):
+                return checkpointed_contrast(anchors, candidates, terms_of, pairs, rows)
+            terms = tiles(terms_of, pairs, len(z))
             return TiledContrast.apply(anchors, candidates, terms, rows)[0]
 
     _, *rest = inspect.signature(weights).parameters.values()

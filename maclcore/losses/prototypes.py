@@ -7,7 +7,7 @@ head's learning rate and weight decay.
 import torch
 from torch import Tensor
 
-from maclcore.losses.pairs import Pairs, Terms, pairwise
+from maclcore.losses.pairs import Pairs, Terms, is_learned, pairwise
 
 
 @pairwise(layout="prototypes")
@@ -32,6 +32,8 @@ def lmsc(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 1.0, beta: fl
     """
     if not (0 <= beta <= 1 and alpha >= 0):
         raise ValueError(f"beta must be in [0, 1] and alpha >= 0, got {beta} and {alpha}")
+    if is_learned(beta) and beta == 0:
+        raise TypeError("a beta that is learned must be above 0, where its gradient is lost")
     labels = pairs.y.shape[1]
     is_image = torch.ones_like(pairs.candidate_size)
     is_image[-labels:] = 0
@@ -68,10 +70,13 @@ def lreg(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 0.0):
 
 def label_means(pairs: Pairs, alpha: float) -> Tensor:
     """W (A, C) of L-W/O-Reg: the mean over an anchor's labels of r, scaled to 1 for each label."""
+    if alpha < 0 and is_learned(alpha):
+        raise TypeError(f"alpha below 0 counts subsets, without a gradient: got {alpha.item():g}")
     share = pairs.shared / pairs.candidate_size.clamp(min=1)
     r = share**alpha if alpha >= 0 else (share == 1).to(share)
     carriers = (r * pairs.count) @ pairs.candidates
     if pairs.own is not None:
         carriers = carriers - r.gather(1, pairs.own[:, None]) * pairs.y
-    each = pairs.y * torch.where(carriers > 0, 1 / carriers, 0)
+    # without a carrier not 1 / 0, whose gradient with respect to α would be NaN
+    each = pairs.y * torch.where(carriers > 0, 1 / carriers.where(carriers > 0, 1), 0)
     return r * (each @ pairs.candidates.T) / pairs.size[:, None].clamp(min=1)
