@@ -49,15 +49,24 @@ def paper_root() -> Path:
     return (ROOT if _IN_REPOSITORY else _PACKAGE) / "results" / "paper"
 
 
-def make_folder(folder: Path) -> None:
-    """`folder` and those above it; OSError with the remedy where it cannot be."""
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """OSErrors inside say what to do; those of waiting (TimeoutError) pass."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except TimeoutError:
+        raise
     except OSError as error:
         raise OSError(
             f"cannot write to {folder} ({error}): make it writable, or set MACL_RESULTS to a "
             "folder that is"
         ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """`folder` and those above it; OSError with the remedy where it cannot be."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

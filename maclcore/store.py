@@ -96,10 +96,10 @@ class Run:
     def provenance(self) -> str:
         """Of a finished run, such as "RUN_ID: stored on 2026-11-24, git ec8c6330dc, archive
         9e2558151112dae8; not computed now", and how to."""
-        environment = self.result["environment"]
-        revision = environment["git"]
-        on = self.result.get("time", "")[:10] or commit_date(revision)
-        parts = [f"stored on {on}" if on else "stored", f"git {revision}" if revision else ""]
+        git = self.result["environment"]["git"]
+        # runs that are older than this field: at the earliest on the day of their commit
+        on = self.result.get("time", "")[:10] or revision.day(Path(__file__).parent, git)
+        parts = [f"stored on {on}" if on else "stored", f"git {git}" if git else ""]
         parts += [f"archive {self.result['archive']['fingerprint']}"]
         told = f"{self.run_id}: {', '.join(filter(None, parts))}; not computed now"
         return f"{told} (`python -m maclcore runs recompute {self.run_id}` does that)"
@@ -138,14 +138,15 @@ class Run:
                 held.enter_context(kernel.acquire(timeout, poll_interval=0.2))
                 held.enter_context(_acquired(lease, timeout))
 
-            paths.make_folder(self.folder)
-            try:
-                hold(0)
-            except Timeout:
-                if wait == 0:
-                    raise
-                say(f"{self.run_id}: another process is at it; waiting for its result")
-                hold(wait)
+            with paths.writing_to(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    hold(0)
+                except Timeout:
+                    if wait == 0:
+                        raise
+                    say(f"{self.run_id}: another process is at it; waiting for its result")
+                    hold(wait)
             for leftover in (*self.folder.glob(".tmp*"), *self.folder.glob(".*.tmp")):
                 leftover.unlink(missing_ok=True)
             yield
@@ -433,19 +434,6 @@ def git_revision() -> str:
     where that is not known, whatever repository the package is installed or run in."""
     package = Path(__file__).resolve().parent
     return revision.of_checkout(package) or revision.of_installation(package)
-
-
-@cache
-def commit_date(revision: str) -> str:
-    """The day of a commit of the source, such as 2026-11-24; "" if it is not known."""
-    command = ["git", "-C", str(paths.ROOT), "show", "--no-patch", "--format=%cs"]
-    try:
-        shown = subprocess.run(
-            [*command, revision.rstrip("+")], capture_output=True, text=True, check=True
-        )
-        return shown.stdout.strip() if revision else ""
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def _processor() -> str:
