@@ -97,9 +97,10 @@ class Run:
         """Of a finished run, such as "RUN_ID: stored on 2026-11-24, git ec8c6330dc, archive
         9e2558151112dae8; not computed now", and how to."""
         git = self.result["environment"]["git"]
-        # runs that are older than this field: at the earliest on the day of their commit
-        on = self.result.get("time", "")[:10] or revision.day(Path(__file__).parent, git)
-        parts = [f"stored on {on}" if on else "stored", f"git {git}" if git else ""]
+        when, commit = self.result.get("time", "")[:10], revision.day(Path(__file__).parent, git)
+        if not when and commit:  # a run that is older than this field
+            when = f"{commit} or later"
+        parts = [f"stored on {when}" if when else "stored", f"git {git}" if git else ""]
         parts += [f"archive {self.result['archive']['fingerprint']}"]
         told = f"{self.run_id}: {', '.join(filter(None, parts))}; not computed now"
         return f"{told} (`python -m maclcore runs recompute {self.run_id}` does that)"
