@@ -104,10 +104,18 @@ def claim(source: Source, wait: float = -1) -> Iterator[Run]:
         with run.alone(wait):
             if place(source) == run:  # nobody with other content was here first
                 try:
+                    if not run.finished:
+                        begin(run, source)
                     yield run
                 finally:
                     run.tidy()
                 return
+
+
+def begin(run: Run, source: Source) -> None:
+    """Say in the folder of `run` what it is to be made from; for whoever holds it."""
+    store.write_json(run.folder / "config.json", source.config.to_dict())
+    store.write_json(run.folder / store.IDENTITY, source.identity)
 
 
 def differences(run: Run, source: Source) -> list[str]:
@@ -191,10 +199,10 @@ CONTENT = "content"  # before a column "label: …" for each label
 
 
 def remember(archive: Archive) -> None:
-    """Keep names, labels and hashes of an archive's images, under its fingerprint."""
+    """Keep names, labels and hashes of an archive's images, where the results can be written to."""
     file = _memory(archive.fingerprint)
     if not file.is_file():
-        with paths.atomic_path(file) as temporary:
+        with suppress(OSError), paths.atomic_path(file) as temporary:
             _table(archive).to_parquet(temporary, compression="zstd")
 
 

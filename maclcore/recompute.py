@@ -23,14 +23,14 @@ def recompute(run_id: str, *, device: str | None = None, progress: bool = True) 
     _ = stored.result  # ValueError if it is not finished
     identity.check(stored, source)
     parent = paths.results_root() / "recomputed" / run_id
-    begun = [
-        Run(folder) for folder in sorted(parent.glob("*")) if (folder / "config.json").is_file()
-    ]
+    begun = [Run(file.parent) for file in sorted(parent.glob("*/config.json"))]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%f")
     again = next((run for run in begun if not run.finished), Run(parent / now))
     with distributed.processes(device) as on, again.alone():
         try:
-            compute(source, again, on, progress)
+            if not again.finished:  # by another process, which this one has waited for
+                identity.begin(again, source)
+                compute(source, again, on, progress)
         finally:
             again.tidy()
     return stored, again

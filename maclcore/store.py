@@ -202,7 +202,7 @@ class Run:
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file} is not there: embeddings and weights stay on the machine that trained; "
-                f"delete {self.folder / RESULT} and train again"
+                f"copy them, or delete {self.folder / RESULT} and train again"
             )
         return load_file(file)["z"]
 

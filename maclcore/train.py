@@ -80,6 +80,8 @@ def train(
     with distributed.processes(device) as on:
         first = distributed.world()[0] == 0
         source = identify(config, progress=progress and first)
+        if first:
+            remember(source.archive)
         expected = distributed.of_first(expected or source.identity)
         if source.identity != expected:
             raise ValueError(
@@ -104,10 +106,6 @@ def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
     first = distributed.world()[0] == 0
     config, archive, split = source.config, source.archive, source.split
     start, earlier = time.perf_counter(), sum(row["seconds"] for row in store.log(run.folder))
-    if first:
-        store.write_json(run.folder / "config.json", config.to_dict())
-        store.write_json(run.folder / store.IDENTITY, source.identity)
-        remember(archive)
     outcome = _outcome(source, run, on, progress)
     if not first:
         return
@@ -193,8 +191,8 @@ def load_model(run: Run) -> RetrievalNet:
     if not file.is_file():
         raise FileNotFoundError(
             f"{run.run_id} is stored without its weights, which stay where it was trained: copy "
-            f"its weights.safetensors to {run.folder}, or compute it again by `python -m maclcore "
-            f"runs recompute {run.run_id}`"
+            f"them to {file}, or compute some by `python -m maclcore runs recompute {run.run_id}`, "
+            "which leaves them in results/recomputed/"
         )
     # where only the head was trained, the file has nothing else
     weights = config.weights if config.frozen_views else "none"

@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -200,7 +200,7 @@ def content_hashes(files: Sequence[Path], progress: bool = False) -> list[str]:
         # A file changed in the last two seconds may change again within one tick of its clock.
         recent = time.time_ns() - 2e9
         settled = {f: [*s, hashes[f]] for f, s in stamps.items() if s and max(s[1:]) < recent}
-        with paths.atomic_path(index) as temporary:
+        with suppress(OSError), paths.atomic_path(index) as temporary:  # it can be done without
             temporary.write_text(json.dumps(settled))
     return [hashes[str(file)] for file in files]
 
