@@ -271,6 +271,17 @@ def test_images_lie_as_their_exif_says(tmp_path, suffix, number):
     assert cache.content_hashes([file]) == [plain_hash(file) + mark]
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_images_of_any_mode_are_turned(tmp_path, mode):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = Image.fromarray(BYTES[:, :, :3]).convert(mode)
+    image.save(tmp_path / "a.png", exif=exif)
+    expected = image.convert("RGB").transpose(Image.Transpose.ROTATE_270)
+    found = cache.open_image(tmp_path / "a.png").convert("RGB")
+    assert np.array_equal(found, expected)
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), changes=st.integers(1, 6))
 def test_broken_exif_data_do_not_make_an_image_unreadable(tmp_path_factory, seed, changes):
