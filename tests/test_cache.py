@@ -298,6 +298,18 @@ def test_broken_exif_data_do_not_make_an_image_unreadable(tmp_path_factory, seed
         assert decode8(file).shape == (3, 8, 8)
 
 
+def test_broken_exif_data_are_passed_over_in_silence(tmp_path):
+    data = b"Exif\0\0MM\0*\0\0\0\x08\0\x05" + bytes(9)  # five entries, and less than one
+    Image.fromarray(BYTES[:, :, :3]).save(tmp_path / "a.png", exif=data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Image.open(tmp_path / "a.png") as image:
+            image.getexif()
+        assert "Corrupt EXIF data" in str(caught.pop().message), "else there is nothing to hear"
+        rows([tmp_path / "a.png"])
+    assert not caught
+
+
 def test_what_version_1_made_of_images_that_it_misread_is_not_found(tmp_path):
     """Neither by the hashes that it left in its index, nor under the key that it made of them."""
     (tmp_path / "a.png").write_bytes(of_depth(16)["rgb.png"])
