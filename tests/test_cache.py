@@ -271,6 +271,17 @@ def test_images_lie_as_their_exif_says(tmp_path, suffix, number):
     assert cache.content_hashes([file]) == [plain_hash(file) + mark]
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_images_of_any_mode_are_turned(tmp_path, mode):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = Image.fromarray(BYTES[:, :, :3]).convert(mode)
+    image.save(tmp_path / "a.png", exif=exif)
+    expected = image.convert("RGB").transpose(Image.Transpose.ROTATE_270)
+    found = cache.open_image(tmp_path / "a.png").convert("RGB")
+    assert np.array_equal(found, expected)
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), changes=st.integers(1, 6))
 def test_broken_exif_data_do_not_make_an_image_unreadable(tmp_path_factory, seed, changes):
@@ -285,6 +296,18 @@ def test_broken_exif_data_do_not_make_an_image_unreadable(tmp_path_factory, seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert decode8(file).shape == (3, 8, 8)
+
+
+def test_broken_exif_data_are_passed_over_in_silence(tmp_path):
+    data = b"Exif\0\0MM\0*\0\0\0\x08\0\x05" + bytes(9)  # five entries, and less than one
+    Image.fromarray(BYTES[:, :, :3]).save(tmp_path / "a.png", exif=data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Image.open(tmp_path / "a.png") as image:
+            image.getexif()
+        assert "Corrupt EXIF data" in str(caught.pop().message), "else there is nothing to hear"
+        rows([tmp_path / "a.png"])
+    assert not caught
 
 
 def test_what_version_1_made_of_images_that_it_misread_is_not_found(tmp_path):

@@ -511,7 +511,7 @@ def test_a_gradient_that_cannot_be_had_is_refused():
         ("lmsc", {"beta": learned(0.0)}, "beta that is learned must be above 0"),
     ]:
         with pytest.raises(TypeError, match=words):
-            loss_of(name, **params)
+            build_loss(name, STATS, embedding_dim=3, **params)
     for name in ORDER:
         with pytest.raises(TypeError, match="y is compared, so it gets no gradient"):
             loss_of(name, y=Y.double().requires_grad_())

@@ -7,7 +7,7 @@ One alphabet of shapes: `N` images in a batch, `D` embedding, `L` labels; `z (N,
 * four losses also take `prototypes (L, D)`, learned, one a label, which join the images;
 * with `keys (M, D)` and `key_labels (M, L)`, from a momentum encoder, anchors are contrasted with
   those alone and nothing is left out (MoCo); in `lmsc` they join the images. They get no gradient;
-* a number among the parameters may be a scalar tensor, and gets its gradient where it requires one;
+* a number among the parameters may be a scalar tensor, which gets a gradient if it requires one;
 * whoever calls normalises `z`; un-normalised rows, NaN, an empty batch, shapes that disagree and
   labels other than 0/1 are a TypeError or ValueError;
 * an anchor without a positive contributes 0, and `reduction` says whether it counts in the mean;
@@ -269,7 +269,8 @@ def build_loss(
     stats: statistics of the training labels, for losses that count them or have prototypes.
     embedding_dim: D, for losses with prototypes.
     ValueError for an unknown name, TypeError for an unknown parameter, both naming the nearest one,
-    and for stats or embedding_dim that lack; ValueError for a parameter's value that cannot work.
+    and for stats or embedding_dim that lack; ValueError for a parameter's value that cannot work,
+    TypeError for a tensor that is no scalar, or whose gradient cannot be had at its value.
     """
     loss = _resolve(name, stats, params)
     if loss.needs_prototypes and not (isinstance(stats, LabelStatistics) and embedding_dim):
@@ -279,8 +280,7 @@ def build_loss(
     y = torch.ones(1, 1) if stats is None else torch.from_numpy(stats.sets[:64])
     z = torch.zeros(len(y), embedding_dim or 1)
     z[:, 0] = 1
-    with torch.no_grad():
-        module(z, y)
+    module(z, y)
     module.called = False
     return module
 
