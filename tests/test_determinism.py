@@ -53,6 +53,6 @@ def test_the_same_threads_give_the_same_bits(runs):
 def test_other_threads_give_the_same_within_the_stated_bounds(runs):
     a, b = runs["two"], runs["one"]
     first, last = (abs(a.history["loss"] / b.history["loss"] - 1)).tolist()
-    assert first < 1e-4 and last < 5e-3
+    assert first < 1e-3 and last < 5e-3
     assert all(abs(a.metrics[name] - b.metrics[name]) < 0.03 for name in a.metrics)
     assert (a.embeddings * b.embeddings).sum(axis=1).min() > 0.97

@@ -1,12 +1,12 @@
 """Training end to end on a small archive of the user's own, in the plain layout."""
 
 import copy
-import importlib
 import json
 import math
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -24,9 +24,6 @@ from maclcore.metrics import METRICS
 from maclcore.momentum import MomentumQueue
 from maclcore.store import Run, collect
 from maclcore.train import _Training, collapse, learning_rate, load_model, train
-
-TRAINING = importlib.import_module("maclcore.train")  # the attribute is the function
-
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
@@ -244,18 +241,23 @@ def training(archive, folder, *layers, **options):
     return _Training(config, data, data.split(0), model, images, folder, torch.device("cpu"))
 
 
-def one_by_one(images, uniform):
-    """`augment`, whose last digit depends on the size of the batch on some processors."""
-    pairs = zip(images.split(1), uniform.split(1), strict=True)
-    return torch.cat([augment(image, numbers) for image, numbers in pairs])
-
-
 def gradients(session):
     return [parameter.grad.clone() for parameter in session.parameters]
 
 
-def test_gradient_caching_gives_the_gradient_of_the_whole_batch(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(TRAINING, "augment", one_by_one)
+@pytest.fixture
+def alone(monkeypatch):
+    """Each image augmented alone: on some processors its last bit depends on the batch's size."""
+
+    def augment_alone(images, uniform):
+        pairs = zip(images.split(1), uniform.split(1), strict=True)
+        return torch.cat([augment(*pair) for pair in pairs])
+
+    monkeypatch.setattr(sys.modules["maclcore.train"], "augment", augment_alone)
+    return augment_alone
+
+
+def test_gradient_caching_gives_the_gradient_of_the_whole_batch(archive, tmp_path, alone):
     index, numbers = torch.arange(16), draw(60, seed=0, epoch=0)
     whole, cached = (training(archive, tmp_path, micro_batch=m) for m in (None, 5))
     losses = [session.step(index, numbers)[0] for session in (whole, cached)]
@@ -290,8 +292,7 @@ def test_the_second_view_has_numbers_of_its_own_and_leaves_the_first_alone():
     assert not torch.equal(two[:, one.shape[1] :], one)
 
 
-def test_two_views_are_a_batch_of_both(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(TRAINING, "augment", one_by_one)
+def test_two_views_are_a_batch_of_both(archive, tmp_path, alone):
     session = training(archive, tmp_path, loss="supcon_any", views=2)
     index, numbers = torch.arange(10), draw(60, seed=0, epoch=0, views=2)
     model = copy.deepcopy(session.model)
@@ -299,7 +300,7 @@ def test_two_views_are_a_batch_of_both(archive, tmp_path, monkeypatch):
     rows = session.rows[index]
     images = session.source[rows]
     with torch.no_grad():
-        z = torch.cat([model(one_by_one(images, part)) for part in numbers[index].split(11, dim=1)])
+        z = torch.cat([model(alone(images, part)) for part in numbers[index].split(11, dim=1)])
         expected = session.loss(z, torch.cat([session.y[rows]] * 2))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 

@@ -140,18 +140,24 @@ def _zipped(file: Path) -> Iterator[Member]:
 
 def _tarred(file: Path) -> Iterator[Member]:
     with _Gunzip(file) as stream, tarfile.open(fileobj=stream, mode="r:") as pack:
-        for info in pack:
+        while info := pack.next():
             plain = info.isreg() and not info.issparse()
             kind = "file" if plain else TAR_KINDS.get(info.type, SPECIAL)
+            stream.left = MAX_BYTES  # contents are read in pieces
             yield Member(file, info.name, kind, info.size, partial(pack.extractfile, info))
+            stream.left = CHUNK
 
 
 class _Gunzip(gzip.GzipFile):
-    """A tar header may claim any length, and tarfile would read that much into memory."""
+    """A tar header may claim any length, and tarfile would read that much into memory, at once or
+    piece by piece."""
+
+    left = CHUNK  #: what the headers of one member may take together
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= CHUNK:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        if not 0 <= size <= self.left:
+            raise tarfile.ReadError(f"a header of more than {CHUNK:,} bytes")
+        self.left -= size
         return super().read(size)
 
 
