@@ -58,6 +58,12 @@ def use_style() -> None:
     )
 
 
+def slug(archive: str | Path) -> str:
+    """An archive's name, or its folder's, as a part of the name of a file."""
+    name = Path(archive).expanduser().absolute().name
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40]
+
+
 def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = None) -> Path:
     """Write a figure of record, `figures/<name>.png`; dpi: None is the style's, less saves bytes
     where there are many photographs.
