@@ -137,7 +137,7 @@ def _absolute(parameters: Mapping[str, object]) -> dict[str, object]:
     for key, (root, exists) in places.items():
         value = str(given.get(key) or "")
         named = value in ("", *ARCHIVES) or (Path(value).name == value and exists(root / value))
-        if not named and exists(path := Path(value).expanduser()):
+        if not named and exists(path := Path(os.path.expanduser(value))):
             given[key] = str(path.absolute())
     return given
 

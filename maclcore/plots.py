@@ -60,7 +60,7 @@ def use_style() -> None:
 
 def slug(archive: str | Path) -> str:
     """An archive's name, or its folder's, as a part of the name of a file."""
-    name = Path(archive).expanduser().absolute().name
+    name = Path(archive).absolute().name
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40]
 
 
@@ -197,7 +197,7 @@ def image_grid(
 ) -> Figure:
     """Images (N, 3, H, W), uint8 or float in [0, 1], each under its title."""
     rows = -(-len(images) // columns)
-    above = max(0.45, *(0.12 * (title.count("\n") + 1) for title in titles))
+    above = max(0.45, *(0.11 * (title.count("\n") + 1) for title in titles))
     fig, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + above) * rows))
     for ax in np.ravel(axes):
         ax.axis("off")
