@@ -13,12 +13,16 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import papermill
+import zmq
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_core.utils import ensure_event_loop
 from traitlets import Integer
 from traitlets.config import Config
 
-from maclcore.paths import ROOT, figures_root, results_root
+from maclcore.data import ARCHIVES
+from maclcore.paths import ROOT, data_root, figures_root, results_root
 
 #: notebooks that read the store, and the one that trains what they read
 NEEDS = dict.fromkeys(("00", "05", "06", "07", "08", "09"), "04")
@@ -43,22 +47,28 @@ def run(
     came. What needs a failed notebook is not run, the others are. An interrupt ends all kernels.
 
     Args:
-        parameters: values for the cell tagged `parameters`, where it has that name.
+        parameters: values for the cell tagged `parameters`, where it has that name. Relative paths
+            are the caller's, as those of `MACL_DATA`, `MACL_RESULTS` and `MACL_FIGURES` are.
         only: numbers, such as 05 06; default: all. ValueError if there is no such notebook.
         jobs: notebooks at a time; default: the number of cores. The one that trains has the threads
             of all cores, so that its results do not depend on `jobs`; the others share them.
-        folder: where the notebooks are.
+        folder: where the notebooks are. FileNotFoundError if there are none.
     """
     files = {file.name[:2]: file for file in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    unknown = sorted(set(only) - set(files))
-    if unknown or not files:
-        raise ValueError(f"no {' '.join(['notebook', *unknown])} in {folder}")
+    if not files:
+        raise FileNotFoundError(
+            f"no notebooks in {folder}: they are a part of the repository and not of an installed "
+            "package; clone it, and run this command there"
+        )
+    if unknown := sorted(set(only) - set(files)):
+        raise ValueError(f"no notebook {' '.join(unknown)} in {folder}")
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     # What others wait for comes first, what waits last: no place is held that another could use.
     order = [number for number in files if not only or number in only]
     order.sort(key=lambda number: (number not in NEEDS.values(), number in NEEDS))
-    cores = len(os.sched_getaffinity(0))
+    parameters = _absolute(parameters)
+    cores = _cores()
     jobs = jobs or cores
     futures: dict[str, Future[Outcome]] = {}
     target = results_root() / "executed"
@@ -99,10 +109,9 @@ def execute(file: Path, target: Path, parameters: Mapping[str, object], threads:
         known = papermill.inspect_notebook(file)  # not every notebook has every parameter
         given = {name: value for name, value in parameters.items() if name in known}
         with tempfile.TemporaryDirectory(prefix="maclcore-") as sockets:
-            connection = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
             papermill.execute_notebook(
                 file, target, given, progress_bar=False, kernel_manager_class=Kernel,
-                config=Config(Kernel={**connection, "threads": threads}),
+                config=Config(Kernel={**_connection(sockets), "threads": threads}),
                 resources={"metadata": {"path": str(file.parent)}},  # the kernel's folder
                 shutdown_kernel="immediate",  # else an idle kernel may complain of the interrupt
             )  # fmt: skip
@@ -117,14 +126,53 @@ def execute(file: Path, target: Path, parameters: Mapping[str, object], threads:
     return Outcome(time.time() - start, sum(f.stat().st_mtime >= start for f in figures), error)
 
 
+def _absolute(parameters: Mapping[str, object]) -> dict[str, object]:
+    """The parameters for kernels, which run in another folder: the caller's paths made absolute.
+
+    Names of archives stay names, and so does what the data folder has under a bare name.
+    """
+    given = dict(parameters)
+    data = data_root()
+    places = {"archive": (data, Path.is_dir), "weights": (data / "weights", Path.is_file)}
+    for key, (root, exists) in places.items():
+        value = str(given.get(key) or "")
+        named = value in ("", *ARCHIVES) or (Path(value).name == value and exists(root / value))
+        if not named and exists(path := Path(os.path.expanduser(value))):
+            given[key] = str(path.absolute())
+    return given
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS and Windows tell only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _connection(folder: str) -> dict[str, str]:
+    """Traits of a kernel whose sockets are files in `folder`, where the system allows such names;
+    else none, which is TCP, of which ipykernel warns."""
+    file = f"{folder}/kernel.json"
+    longest = f"{folder}/kernel-ipc-5"  # jupyter_client's names, five sockets a kernel
+    fits = len(os.fsencode(longest)) <= zmq.IPC_PATH_MAX_LEN  # 0 where there is no ipc
+    return {"transport": "ipc", "connection_file": file} if fits else {}
+
+
 class Kernel(AsyncKernelManager):
-    """A kernel with so many threads, unless OMP_NUM_THREADS is set, that can be ended at once."""
+    """A kernel of this very interpreter, whatever kernels are installed and the notebook names.
+
+    It has so many threads, unless OMP_NUM_THREADS is set, and can be ended at once.
+    """
 
     threads = Integer(1, config=True)
     running: ClassVar[set["Kernel"]] = set()
 
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(**get_kernel_dict())
+
     async def start_kernel(self, **options) -> None:
+        roots = {"DATA": data_root(), "RESULTS": results_root(), "FIGURES": figures_root()}
         environment = {"OMP_NUM_THREADS": str(self.threads)} | os.environ
+        environment |= {f"MACL_{name}": str(root) for name, root in roots.items()}  # absolute
         await super().start_kernel(env=environment, **options)
         Kernel.running.add(self)
 
@@ -136,5 +184,5 @@ class Kernel(AsyncKernelManager):
     def kill_all(cls) -> None:
         """Kill the running kernels and what they have started: each leads a process group."""
         for kernel in list(cls.running):
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # ended; macOS, not yet waited for
                 os.killpg(kernel.provisioner.pid, signal.SIGKILL)

@@ -58,6 +58,12 @@ def use_style() -> None:
     )
 
 
+def slug(archive: str | Path) -> str:
+    """An archive's name, or its folder's, as a part of the name of a file."""
+    name = Path(archive).absolute().name
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40]
+
+
 def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = None) -> Path:
     """Write a figure of record, `figures/<name>.png`; dpi: None is the style's, less saves bytes
     where there are many photographs.
@@ -103,7 +109,7 @@ def colour(method: str) -> str:
 def label_counts(table: pd.DataFrame) -> Figure:
     """Images per label on a logarithmic axis; rows are labels, columns archives or sources."""
     table = table.sort_values(table.columns[0])
-    fig, ax = plt.subplots(figsize=(7, 0.28 * len(table) + 1))
+    fig, ax = plt.subplots(figsize=(7, max(0.28 * len(table), 1) + 1))
     markers = "os^Dv"
     for i, column in enumerate(table):
         ax.plot(table[column], table.index, markers[i % 5], label=column, alpha=0.8, ms=6 - i)
@@ -191,7 +197,8 @@ def image_grid(
 ) -> Figure:
     """Images (N, 3, H, W), uint8 or float in [0, 1], each under its title."""
     rows = -(-len(images) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.45) * rows))
+    above = max(0.45, *(0.11 * (title.count("\n") + 1) for title in titles))
+    fig, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + above) * rows))
     for ax in np.ravel(axes):
         ax.axis("off")
     for ax, image, title in zip(np.ravel(axes), images, titles, strict=False):

@@ -1,5 +1,7 @@
 """Figures: that they are drawn from what they are given, and go where they may go."""
 
+import re
+import warnings
 from io import BytesIO
 
 import matplotlib
@@ -7,6 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from maclcore import plots
@@ -85,6 +89,32 @@ def test_figures_of_real_archives_go_where_git_does_not_look(tmp_path, monkeypat
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.width > 200 and picture.format == "PNG"
     assert len(list(tmp_path.rglob("*"))) == 3  # two files and a folder, nothing temporary
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # `style` suits all
+@given(st.text())
+@example(".")
+@example("~nobody")
+def test_whatever_an_archive_is_called_its_figures_have_file_names(archive):
+    assert re.fullmatch(r"[\w-]{0,40}", plots.slug(archive))
+
+
+def test_figures_are_called_as_the_archive_or_its_folder(tmp_path, monkeypatch):
+    assert plots.slug("ml_aid") == "ml_aid" and plots.slug("/data/My city, 2026") == "My-city--2026"
+    (tmp_path / "città").mkdir()
+    monkeypatch.chdir(tmp_path / "città")
+    assert plots.slug(".") == "città"
+
+
+def test_a_picture_has_room_for_a_title_of_many_lines():
+    images = np.zeros((2, 3, 8, 8), np.uint8)
+    high, low = (plots.image_grid(images, ["a" + "\nb" * n, "c"]) for n in (20, 3))
+    assert high.get_figheight() > low.get_figheight() + 1
+    assert low.get_figheight() == plots.image_grid(images, ["a", "c"]).get_figheight()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as that the axes have no room
+        high.draw_without_rendering()
+    plt.close("all")
 
 
 def test_only_the_paper_profile_goes_unstamped():
