@@ -53,7 +53,9 @@ STORE = ROOT / ".pytest_cache" / "mutation"
 LIMIT = 60  # seconds for a test
 MEMORY = 8 << 30  # bytes for a mutant
 #: what the package and its tests import, here once for all mutants
-LIBRARIES = "torch._dynamo torchvision.transforms.v2 torchmetrics sklearn.metrics scipy.stats pandas"
+LIBRARIES = (
+    "torch._dynamo torchvision.transforms.v2 torchmetrics sklearn.metrics scipy.stats pandas"
+)
 
 #: module -> its tests
 CORE = {
@@ -141,7 +143,10 @@ def mutants(module: str) -> list[Mutant]:
         before = b"".join(lines[: first - 1]) + lines[first - 1][: node.col_offset]
         after = lines[last - 1][node.end_col_offset :] + b"".join(lines[last:])
         mutated = (before + new.encode() + after).decode()
-        start, stop = len(b"".join(lines[: first - 1]).decode()), len(b"".join(lines[last:]).decode())
+        start, stop = (
+            len(b"".join(lines[: first - 1]).decode()),
+            len(b"".join(lines[last:]).decode()),
+        )
         texts = (source.decode(), mutated)
         old, new = (" ".join(text[start : len(text) - stop].split()) for text in texts)
         mutant = Mutant(module, where, old, new, (first, last), mutated)
@@ -155,7 +160,9 @@ def _faults(node: ast.AST, where: str) -> Iterator[tuple[ast.AST, str, str]]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         where = f"{where}.{node.name}".lstrip(".")
         if isinstance(node, ast.FunctionDef):
-            bound = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+            bound = {
+                argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)
+            }
     for child, name in _children(node):
         if isinstance(child, ast.stmt):
             yield from ((child, where, new) for new in _statement(child, bound))
