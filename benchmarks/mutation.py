@@ -459,7 +459,7 @@ def main() -> None:
         "mutation", database=None, derandomize=True, phases=[hypothesis.Phase.generate]
     )
     hypothesis.settings.load_profile("mutation")
-    for library in LIBRARIES.split():
+    for library in LIBRARIES:
         importlib.import_module(library)
     marks = {module: digest(*(f"tests/test_{t}.py" for t in CORE[module])) for module in CORE}
 

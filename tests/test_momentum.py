@@ -47,9 +47,7 @@ def test_the_encoder_is_a_copy():
     assert not torch.equal(net[0].weight, encoder[0].weight)
 
 
-@pytest.mark.parametrize(
-    "size, batches", [(5, [2, 2, 1, 3]), (4, [3, 3, 3]), (3, [3, 3]), (2, [5])]
-)
+@pytest.mark.parametrize("size, batches", [(5, [2, 2, 1, 3]), (4, [3] * 3), (3, [3, 3]), (2, [5])])
 def test_the_last_keys_are_kept_in_order_once_there_are_enough(size, batches):
     queue, keys = MomentumQueue(network(), size, 2, 3), torch.arange(40.0).view(20, 2)
     labels = torch.rand(20, 3, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -101,9 +99,7 @@ def plain(seed=0):
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
 
 
-@pytest.mark.parametrize(
-    "size, calls", [(None, [7]), (8, [7]), (7, [7]), (6, [6, 1]), (1, [1] * 7)]
-)
+@pytest.mark.parametrize("size, calls", PARTS)
 def test_parts_give_the_value_and_the_gradient_of_the_whole(size, calls):
     """Of rows of two inputs, in order; each part is computed once before its gradient is due."""
     net, seen = plain(), []

@@ -195,12 +195,13 @@ def test_partners_take_turns():
 
 def test_a_partner_brings_as_few_labels_alone_as_can_be(monkeypatch):
     # 0 needs A: 1 would bring B, 2 brings nothing new; 3 meets C too, which 4 has
-    sets = bits("A", "AB", "A", "AC", "C")
+    sets = bits("A", "AB", "A", "AC", "C", "C", "C")
     assert _with_partners([0], 5, sets, [deque([1, 2, 3])]) == [0, 2]
-    carriers = [deque([1, 2, 3]), deque(), deque([3, 4])]
+    carriers = [deque([1, 2, 3]), deque(), deque([5, 3, 6, 4])]
     assert _with_partners([0, 4], 5, sets, carriers)[2] == 3, "one partner for two labels"
     monkeypatch.setattr("maclcore.data.sampler.WINDOW", 2)  # among the next in turn alone
-    assert _with_partners([0, 4], 5, sets, [deque([1, 2, 3]), deque(), deque([3, 4])])[2] == 2
+    carriers = [deque([1, 2, 3]), deque(), deque([5, 3, 6, 4])]
+    assert _with_partners([0, 4], 5, sets, carriers)[2] == 2
     assert WINDOW == 32
 
 
