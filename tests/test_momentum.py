@@ -99,6 +99,9 @@ def plain(seed=0):
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
 
 
+PARTS = [(None, [7]), (8, [7]), (7, [7]), (6, [6, 1]), (1, [1] * 7)]  # size, rows at a time
+
+
 @pytest.mark.parametrize("size, calls", PARTS)
 def test_parts_give_the_value_and_the_gradient_of_the_whole(size, calls):
     """Of rows of two inputs, in order; each part is computed once before its gradient is due."""
