@@ -104,6 +104,19 @@ def test_draws_and_order_are_functions_of_seed_and_epoch_alone():
     assert torch.equal(shuffled(50, 10, seed=1, epoch=2), shuffled(50, 10, seed=1, epoch=2))
 
 
+def test_the_numbers_of_a_stored_run_can_be_drawn_again():
+    """The generator's seed is part of what a run's id stands for; later views follow the first."""
+    for seed, epoch in ((0, 0), (1, 0), (0, 1), (7, 9)):
+        mixed = (seed * 1_000_003 + epoch * 7_919 + 0x5EED) % 2**63
+        generator = torch.Generator().manual_seed(mixed)
+        views = [torch.rand(5, aug.PARAMETERS, generator=generator) for _ in range(3)]
+        assert torch.equal(aug.draw(5, seed=seed, epoch=epoch, views=3), torch.cat(views, dim=1))
+    aug.draw(1, seed=2**62, epoch=0)  # any seed has a generator's
+    grid = [(seed, epoch) for seed in range(5) for epoch in range(400)]
+    numbers = {tuple(aug.draw(1, seed=s, epoch=e)[0].tolist()) for s, e in grid}
+    assert len(numbers) == len(grid), "(1, 0) is not (0, 1), and no other pair is another's"
+
+
 @pytest.mark.parametrize(
     ("n", "size", "shape"), [(50, 10, (5, 10)), (57, 10, (5, 10)), (7, 10, (1, 7))]
 )

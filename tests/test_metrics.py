@@ -3,6 +3,7 @@
 import itertools
 import math
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 from maclcore import metrics
 from maclcore.metrics import METRICS, PROTOCOLS, Overlap, evaluate, evaluate_scores
 from maclcore.reference import chance
-from maclcore.retrieval import UnitRows, best_keys, key_scores, rank, search
+from maclcore.retrieval import PRECISIONS, UnitRows, best_keys, key_scores, rank, search
 
 cases = settings(deadline=None, max_examples=300, derandomize=True)
 few = settings(cases, max_examples=15)
@@ -550,6 +551,34 @@ def test_jaccard_on_the_boundary_is_relevant(shared, union):
         assert on == (tenths <= reached) and below == (10 * (shared - 1) >= tenths * union)
 
 
+thresholds = st.builds(Fraction, st.integers(1, 12), st.integers(1, 12)).filter(lambda t: t <= 1)
+
+
+@settings(cases, max_examples=100)
+@given(threshold=thresholds, seed=st.integers(0, 10**6))
+def test_any_quotient_is_a_threshold_and_is_reached_by_itself(threshold, seed):
+    """1/3, 0.55, 5/7, ...: in whole numbers, so that J equal to the threshold is a hit."""
+    random = np.random.default_rng(seed)
+    query, gallery = random.random((3, 12)) < 0.6, random.random((30, 12)) < 0.6
+    gallery[0] = query[0] = np.arange(12) < threshold.denominator
+    gallery[1] = np.arange(12) < threshold.numerator  # with query 0: J is the threshold
+    shared = (query[:, None] & gallery).sum(2)
+    union = (query[:, None] | gallery).sum(2)
+    expected = (shared > 0) & (threshold.denominator * shared >= threshold.numerator * union)
+    overlap = Overlap(query, gallery)
+    hits = overlap.relevance(slice(0, 3)).at_least(float(threshold))[:, overlap.set_of]
+    assert np.array_equal(hits, expected) and expected[0, 1]
+    scores = random.permutation(90).reshape(3, 30)
+    found = evaluate_scores(scores, query, gallery, wap_threshold=float(threshold))
+    for q in range(3):
+        ranked = np.argsort(-scores[q])
+        hit, jaccard = expected[q, ranked], (shared / union.clip(1))[q, ranked]
+        weight = jaccard * hit
+        terms = [weight[: i + 1].mean() for i in range(30) if hit[i]]
+        value = np.mean(terms) if terms else 0
+        assert found.per_query["wAP@100"][q] == pytest.approx(value, rel=1e-12)
+
+
 def test_two_images_without_labels_are_not_similar():
     nothing = np.zeros((3, 4), dtype=bool)
     result = evaluate_scores(np.eye(3), nothing)
@@ -670,6 +699,41 @@ def test_rank_is_a_stable_sort(scores, k, leave_one_out):
     ]
     given_exclude = torch.tensor(exclude) if leave_one_out else None
     assert rank(torch.tensor(scores), k, given_exclude).tolist() == expected
+
+
+@few
+@given(seed=st.integers(0, 1000), k=st.integers(1, 9), items=st.integers(1, 6))
+def test_search_gives_the_nearest_first_and_no_more_than_there_are(seed, k, items):
+    zq, _, zg, _ = random_search(seed, queries=4, items=items)
+    zg[items // 2] = zg[0]  # a tie
+    cosine = torch.from_numpy(zq @ zg.T)
+    cosine /= torch.from_numpy(np.outer(np.linalg.norm(zq, axis=1), np.linalg.norm(zg, axis=1)))
+    found, values = search(zq, zg, k)
+    assert found.shape == values.shape == (4, min(k, items))
+    assert torch.equal(found, rank(cosine, k)) and torch.equal(found, rank(cosine)[:, :k])
+    torch.testing.assert_close(values.double(), cosine.gather(1, found), rtol=0, atol=1e-7)
+    assert search(zq, zg)[0].shape == (4, min(10, items)), "ten, unless told otherwise"
+
+
+def test_unit_rows_read_again_are_those_of_a_fresh_reader():
+    z = np.random.default_rng(0).normal(size=(20, 5))
+    slices = [slice(0, 5), slice(5, 10), slice(0, 5), slice(0, 5), slice(0, 20, 3), slice(0, 20)]
+    kept = {p: UnitRows(z, "z", precision=p) for p in PRECISIONS}
+    for rows in slices + slices[::-1]:
+        for precision, reader in kept.items():
+            found = reader(rows)
+            assert torch.equal(found, UnitRows(z, "z", precision=precision)(rows))
+            exact = torch.nn.functional.normalize(torch.from_numpy(z[rows]), dim=1)
+            step = {"fp64": 2e-8, "fp32": 1e-7, "fp16": 1e-3, "bf16": 4e-3}[precision]
+            assert (found.double() - exact).abs().max() < step
+            assert found.dtype == PRECISIONS[precision]
+    source = OnDisk(z)
+    reader, read = UnitRows(source, "z"), []
+    for rows in (slice(0, 20), slice(0, 20), slice(0, 10), slice(0, 20)):
+        source.most = 0
+        reader(rows)
+        read.append(source.most)
+    assert read == [20, 0, 10, 20], "one block is kept, and read once"
 
 
 # --- bad input -----------------------------------------------------------------------------------

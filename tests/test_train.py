@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import time
+from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -353,6 +355,18 @@ def test_schedules_have_the_mean_rates_that_they_should():
         "step": pytest.approx(0.58e-3, abs=0.01e-3),
         "cosine": pytest.approx(0.505e-3, abs=0.001e-3),
     }
+
+
+def test_every_seed_and_epoch_has_dropout_of_its_own(archive, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(_Training, "step", lambda *_: (torch.zeros(()), torch.zeros(())))
+    for seed in range(3):
+        session = training(archive, tmp_path, seed=seed)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "manual_seed", given.append)
+            for epoch in range(4):
+                session.epoch(epoch, SimpleNamespace(advance=lambda n: None), Event())
+    assert len(set(given)) == len(given) == 12, "(1, 0) is not (0, 1)"
 
 
 def test_collapse_at_hand_made_geometries():
