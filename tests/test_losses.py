@@ -824,6 +824,19 @@ def test_bad_batches_are_named(name):
             loss(z, y)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rows_are_unit_rows_within_what_rounding_does(dtype):
+    """Squared lengths off by less than 0.02, either way; more is no rounding."""
+    for square, fits in ((0.97, False), (0.985, True), (1, True), (1.015, True), (1.03, False)):
+        z = Z.clone()
+        z[3] *= square**0.5
+        if fits:
+            assert mulsupcon(z.to(dtype), Y).isfinite()
+        else:
+            with pytest.raises(ValueError, match="off by up to 0.0"):
+                mulsupcon(z.to(dtype), Y)
+
+
 def test_trusted_values_are_not_looked_at():
     with pytest.raises(ValueError, match="unit rows"):
         mulsupcon(2 * Z, Y)
@@ -893,6 +906,10 @@ def test_either_sign_of_alpha_and_beta_is_allowed():
 def test_registry():
     assert list(LOSSES) == list(COLOURS) == ORDER
     assert len(set(COLOURS.values())) == 13
+    assert [name for name in ORDER if LOSSES[name].two_views] == ["supcon_all", "supcon_any"]
+    assert {name: LOSSES[name].queue for name in QUEUED} == dict.fromkeys(
+        "supcon_all supcon_any mulsupcon wg_mulsupcon simdis macl wg_macl".split(), "moco"
+    ) | {"lmsc": "joins"}
     assert LOSSES["macl"].defaults == {
         "alpha": 1.5, "beta": 0.1, "temperature": 1.0, "f": "support", "h": "mean",
         "reweight": True, "scope": "all", "reduction": "pairs",

@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from maclcore import metrics
+from maclcore import metrics, retrieval
 from maclcore.metrics import METRICS, PROTOCOLS, Overlap, evaluate, evaluate_scores
 from maclcore.reference import chance
 from maclcore.retrieval import PRECISIONS, UnitRows, best_keys, key_scores, rank, search
@@ -370,6 +371,76 @@ def test_the_best_of_blocks_are_the_best_of_all(seed, k, block, order, levels):
     expected = scores.sort(dim=1, descending=True, stable=True)
     assert torch.equal(keys & 0xFFFFFFFF, expected.indices[:, :k])
     assert torch.equal(key_scores(keys), expected.values[:, :k])
+
+
+class Elsewhere:
+    """A tensor that says it is on a GPU, whose forms of selection then run on the CPU."""
+
+    device = SimpleNamespace(type="cuda")
+
+    def __init__(self, keys):
+        self.keys = keys
+
+    def __getattr__(self, name):
+        return getattr(self.keys, name)
+
+    def __setitem__(self, at, value):
+        self.keys[at] = value
+
+
+@pytest.mark.parametrize("k", [1, 3, 12])
+def test_a_gpu_selects_as_a_cpu_does(k):
+    keys = torch.randperm(48, generator=torch.Generator().manual_seed(k)).view(4, 12) - 20
+    for place in (lambda x: x, Elsewhere):
+        chosen = keys.clone()
+        retrieval._select(place(chosen), k)
+        best = keys.sort(dim=1).values[:, :k]
+        assert torch.equal(chosen[:, :k].sort(dim=1).values, best)
+        assert torch.equal(chosen[:, k - 1], best[:, -1]), "the k-th stands in its place"
+        assert torch.equal(retrieval._sort(place(keys.clone())), keys.sort(dim=1).values)
+        mask = keys % 3 == 0
+        assert torch.equal(retrieval._flat_nonzero(place(mask)), mask.flatten().nonzero()[:, 0])
+
+
+# (queries, items, dim, memory, reading) -> queries at once, items in a block, lists in a chunk
+SHARES = [
+    ((6, 150, 8, 2**30, {}), [6], 150, 6),
+    ((600, 150, 8, 2**30, {}), [256, 256, 88], 150, 256),
+    # block 10^5 // 4 // (24 * 8 + 1) = 129; 50,000 // (8 * 150 + 64 * 129 + 24 * 8) = 5
+    ((12, 150, 8, 10**5, {}), [5, 5, 2], 129, 3),
+    # half for ranking: 50,000 // (8 * 150 + 64 * 150) = 4
+    ((9, 150, 0, 10**5, {}), [4, 4, 1], 150, 3),
+    ((9, 150, 0, 10**5, {"ties": "average"}), [4, 4, 1], 150, 0),
+    ((2, 150, 64, 1, {}), [1, 1], 1, 1),
+]
+
+
+@pytest.mark.parametrize("case, at_once, block, chunk", SHARES)
+def test_working_arrays_take_their_share_of_the_memory(case, at_once, block, chunk, monkeypatch):
+    queries, items, dim, memory, reading = case
+    seen, lists = [], []
+    best, measured = metrics.best_keys, metrics._per_query
+
+    def ranking(score, shape, k, *, block, device):
+        seen.append((*shape, block))
+        return best(score, shape, k, block=block, device=device)
+
+    def measuring(tables, of, set_of, keys):
+        lists.append(len(keys))
+        return measured(tables, of, set_of, keys)
+
+    monkeypatch.setattr(metrics, "best_keys", ranking)
+    monkeypatch.setattr(metrics, "_per_query", measuring)
+    random = np.random.default_rng(0)
+    y_query, y_gallery = np.ones((queries, 2)), random.random((items, 2)) < 0.5
+    if dim:
+        z = random.normal(size=(queries + items, dim))
+        evaluate(z[:queries], y_query, z[queries:], y_gallery, memory=memory, **reading)
+    else:
+        scores = random.random((queries, items))
+        evaluate_scores(scores, y_query, y_gallery, memory=memory, **reading)
+    assert seen == [(n, items, block) for n in at_once]
+    assert max(lists) == max(1, chunk) and sum(lists) == queries
 
 
 class OnDisk:

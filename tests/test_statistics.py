@@ -88,6 +88,19 @@ def test_no_interval_of_nothing_and_none_of_nan():
             permutation_test(values)
 
 
+def test_what_is_not_given_is_as_written():
+    values = [np.random.default_rng(i).random((20, 2)) for i in range(2)]
+    given = bootstrap(values, level=0.95, resamples=2000, seed=0)
+    assert np.array_equal(bootstrap(values), given)
+    d = values[0] - 0.4
+    assert np.array_equal(permutation_test(d), permutation_test(d, resamples=10_000, seed=0))
+    assert critical_difference(4, 9) == critical_difference(4, 9, alpha=0.05)
+    rows = table([(0, 0), (1, 0)], ["a", "b"], np.random.default_rng(1))
+    pd.testing.assert_frame_equal(summary(rows), summary(rows, seed=0))
+    pd.testing.assert_frame_equal(compare(rows, "a"), compare(rows, "a", seed=0))
+    assert statistics.cells(summary(rows)).equals(statistics.cells(summary(rows), digits=1))
+
+
 def test_five_pairs_by_hand():
     # The sum is 9, and 11 - 2 s after a flip that makes elements of size s in all negative. At
     # least 9 needs s <= 1: none, the second or the fifth. With the mirror images, 6 of 32.
