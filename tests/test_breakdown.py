@@ -209,6 +209,13 @@ def test_any_quotient_is_a_threshold_of_a_recall_curve(z, threshold):
     assert reached or threshold == 0.55, "values equal to the threshold occur"
 
 
+def test_a_threshold_that_no_pair_reaches_has_no_curve(z):
+    y = np.eye(23, dtype=bool) | (np.arange(23) < 2)  # two labels that all share, one of its own
+    order = breakdown.ranking(breakdown.cosine(z[2:]))
+    found = breakdown.precision_recall(order, y[2:], [0.5, 0.51])
+    assert (found[0.5] == 1).all() and found[0.51].isna().all()
+
+
 def test_labels_of_the_test_queries_are_the_archives():
     archive = load_archive("synthetic", image_size=32)
     runs = pd.DataFrame(
