@@ -141,12 +141,9 @@ def mutants(module: str) -> list[Mutant]:
         before = b"".join(lines[: first - 1]) + lines[first - 1][: node.col_offset]
         after = lines[last - 1][node.end_col_offset :] + b"".join(lines[last:])
         mutated = (before + new.encode() + after).decode()
-        start, stop = (
-            len(b"".join(lines[: first - 1]).decode()),
-            len(b"".join(lines[last:]).decode()),
-        )
+        above, below = (len(b"".join(part).decode()) for part in (lines[: first - 1], lines[last:]))
         texts = (source.decode(), mutated)
-        old, new = (" ".join(text[start : len(text) - stop].split()) for text in texts)
+        old, new = (" ".join(text[above : len(text) - below].split()) for text in texts)
         mutant = Mutant(module, where, old, new, (first, last), mutated)
         found.setdefault(mutant.key, mutant)
     return list(found.values())
@@ -158,9 +155,7 @@ def _faults(node: ast.AST, where: str) -> Iterator[tuple[ast.AST, str, str]]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         where = f"{where}.{node.name}".lstrip(".")
         if isinstance(node, ast.FunctionDef):
-            bound = {
-                argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)
-            }
+            bound = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
     for child, name in _children(node):
         if isinstance(child, ast.stmt):
             yield from ((child, where, new) for new in _statement(child, bound))
@@ -183,19 +178,19 @@ def _faults(node: ast.AST, where: str) -> Iterator[tuple[ast.AST, str, str]]:
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
     """Children that do something, and in which field they are."""
-    if isinstance(node, ast.Raise | ast.JoinedStr) or getattr(node, "name", None) in UNSEEN:
-        return
-    if isinstance(node, ast.BinOp) and _is_text(node):
-        return
-    if isinstance(node, ast.Call) and _name(node.func) in WORDS:
-        return
+    match node:
+        case ast.Raise() | ast.JoinedStr() | ast.keyword(arg="strict"):
+            return
+        case ast.FunctionDef(name=name) if name in UNSEEN:
+            return
+        case ast.Call() if _name(node) in WORDS:
+            return
+        case ast.BinOp() if _is_text(node):
+            return
     for name, value in ast.iter_fields(node):
         if name not in ("annotation", "returns"):
-            for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST) and not (
-                    isinstance(child, ast.keyword) and child.arg == "strict"
-                ):
-                    yield child, name
+            children = value if isinstance(value, list) else [value]
+            yield from ((child, name) for child in children if isinstance(child, ast.AST))
 
 
 def _name(node: ast.AST) -> str:
