@@ -364,8 +364,9 @@ def workplace() -> Iterator[Path]:
         yield place
 
 
-def forked(place: Path, files: list[str], plugin, answer: Path | None = None) -> bool:
-    """Whether the test files pass in a process of their own; what `Reach` saw goes to `answer`."""
+def forked(place: Path, files: list[str], plugin=None, answer: Path | None = None) -> bool:
+    """Whether the test files pass in a process of their own; what `Reach` saw goes to `answer`.
+    Without a plugin they are only imported, which compiles them for those that follow."""
     pid = os.fork()
     if not pid:
         code = 1
@@ -379,11 +380,12 @@ def forked(place: Path, files: list[str], plugin, answer: Path | None = None) ->
             os.dup2(silence, 1)
             os.dup2(silence, 2)
             # what the original left compiled is used; a mutant leaves nothing
-            sys.dont_write_bytecode = answer is None
+            sys.dont_write_bytecode = isinstance(plugin, Order)
             paths = [f"tests/test_{name}.py" for name in files]
             options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={LIMIT}"]
             options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported
-            code = int(pytest.main([*options, *paths], plugins=[plugin]))
+            options += ["--collect-only"] if plugin is None else []
+            code = int(pytest.main([*options, *paths], plugins=[plugin] if plugin else []))
             if answer is not None and not code:
                 answer.write_text(json.dumps(plugin.tests))
         finally:
@@ -408,11 +410,11 @@ def digest(*patterns: str) -> str:
     return value.hexdigest()[:16]
 
 
-def reach(place: Path, files: set[str]) -> dict:
+def reach(place: Path, files: list[str]) -> dict:
     """What `Reach` says of the original's tests. It decides their order alone, so that what was
     measured once will do for a while; without the files in STORE it is measured anew."""
     known = {}
-    for name in sorted(files):
+    for name in files:
         kept = STORE / f"reach-{name}.json"
         if not kept.exists() and not forked(place, [name], Reach(place / "maclcore"), kept):
             output = (place / "output.txt").read_text()[-2000:]
@@ -462,7 +464,9 @@ def main() -> None:
 
     left = [mutant for mutant in drawn if mutant.key not in same and not known(mutant)]
     with workplace() as place:
-        tests = reach(place, {name for mutant in left for name in CORE[mutant.module]})
+        files = sorted({name for mutant in left for name in CORE[mutant.module]})
+        forked(place, files)
+        tests = reach(place, files)
         for i, mutant in enumerate(left):
             start = time.monotonic()
             caught = not survives(place, mutant, tests)
