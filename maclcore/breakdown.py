@@ -155,7 +155,7 @@ def precision_recall(
     """Precision at recall 0.05, 0.1, ..., 1, a column for each least Jaccard index (0: J > 0).
 
     Mean over the queries with a relevant item of the precision down to the rank at which that
-    share of them is found, without interpolation.
+    share of them is found, without interpolation; NaN without such a query.
     """
     overlap = np.take_along_axis(jaccard(y), order, axis=1)
     percent, curves = np.arange(5, 101, 5), {}
@@ -166,7 +166,7 @@ def precision_recall(
         total, start = total[total > 0], (total.cumsum() - total)[total > 0]
         wanted = -(-total[:, None] * percent // 100)  # whole numbers: 5 % of 20 is one
         precision = wanted / (position[start[:, None] + wanted - 1] + 1)
-        curves[threshold] = precision.mean(axis=0)
+        curves[threshold] = precision.mean(axis=0) if len(total) else np.nan
     return pd.DataFrame(curves, index=pd.Index(percent / 100, name="recall"))
 
 

@@ -83,6 +83,28 @@ def test_hue_keeps_grey_and_moves_colour():
     assert (aug.augment(red, neutral(hue=1.0)) - red / 255).abs().max() > 0.02
 
 
+def test_magnitudes_are_those_that_stored_features_were_made_with():
+    """Whoever changes one changes `RULE`, and with it what stored features are known by."""
+    assert (aug.CROP_AREA, aug.CROP_RATIO, aug.ROTATION) == ((0.5, 1.0), (3 / 4, 4 / 3), 10.0)
+    assert (aug.BRIGHTNESS, aug.CONTRAST, aug.SATURATION, aug.HUE) == (0.2, 0.2, 0.2, 0.02)
+    assert aug.RULE == [1, (0.5, 1.0), (3 / 4, 4 / 3), 10.0, 0.2, 0.2, 0.2, 0.02]
+    assert aug.LUMA == (0.299, 0.587, 0.114)  # BT.601
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 48), (50, 20)])
+def test_an_image_that_is_no_square_is_turned_and_flipped_without_distortion(height, width):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (2, 3, height, width), generator=generator).to(torch.uint8)
+    for share in (0.0, 0.7, 1.0):
+        angle = aug.ROTATION * (2 * share - 1)
+        want = F.rotate(image / 255, angle, F.InterpolationMode.BILINEAR)
+        got = aug.augment(image, neutral(angle=share).expand(2, -1))
+        assert difference(got, want, border=9).max() < 1e-3
+        numbers = neutral(angle=share, flip_x=0.1, flip_y=0.1).expand(2, -1)
+        got = aug.augment(image, numbers)
+        assert difference(got, want.flip((2, 3)), border=9).max() < 1e-3
+
+
 def test_each_image_has_its_own_parameters_and_does_not_depend_on_its_batch():
     images = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8).expand(6, -1, -1, -1)
     uniform = aug.draw(6, seed=0, epoch=0)
@@ -102,6 +124,19 @@ def test_draws_and_order_are_functions_of_seed_and_epoch_alone():
             assert not torch.equal(drawn[i], drawn[j])
             assert not torch.equal(orders[i], orders[j])
     assert torch.equal(shuffled(50, 10, seed=1, epoch=2), shuffled(50, 10, seed=1, epoch=2))
+
+
+def test_the_numbers_of_a_stored_run_can_be_drawn_again():
+    """The generator's seed is part of what a run's id stands for; later views follow the first."""
+    for seed, epoch in ((0, 0), (1, 0), (0, 1), (7, 9)):
+        mixed = (seed * 1_000_003 + epoch * 7_919 + 0x5EED) % 2**63
+        generator = torch.Generator().manual_seed(mixed)
+        views = [torch.rand(5, aug.PARAMETERS, generator=generator) for _ in range(3)]
+        assert torch.equal(aug.draw(5, seed=seed, epoch=epoch, views=3), torch.cat(views, dim=1))
+    aug.draw(1, seed=2**62, epoch=0)  # any seed has a generator's
+    grid = [(seed, epoch) for seed in range(5) for epoch in range(400)]
+    numbers = {tuple(aug.draw(1, seed=s, epoch=e)[0].tolist()) for s, e in grid}
+    assert len(numbers) == len(grid), "(1, 0) is not (0, 1), and no other pair is another's"
 
 
 @pytest.mark.parametrize(

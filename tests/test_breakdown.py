@@ -1,5 +1,6 @@
 """Breakdowns against loops over queries, and the label-wise AP against the metrics'."""
 
+from fractions import Fraction
 from itertools import permutations
 
 import numpy as np
@@ -188,6 +189,31 @@ def test_precision_at_recall_is_that_of_loops(y, z):
             assert np.isclose(table.loc[percent / 100, threshold], np.mean(precisions))
     last = breakdown.precision_recall(breakdown.ranking(y @ y.T * 1.0), y)
     assert np.allclose(last[0.0], 1)  # by shared labels, all that share one come first
+
+
+@pytest.mark.parametrize("threshold", [1 / 3, 0.55, 2 / 7, 1.0, 0.5])
+def test_any_quotient_is_a_threshold_of_a_recall_curve(z, threshold):
+    y = np.random.default_rng(4).random((23, 9)) < 0.5
+    y[5] = y[11]
+    order, ratio = breakdown.ranking(breakdown.cosine(z)), Fraction(threshold).limit_denominator(99)
+    found = breakdown.precision_recall(order, y, [threshold])[threshold]
+    at_half, reached = [], 0
+    for i, row in enumerate(order):
+        shared, union = (y[i] & y[row]).sum(axis=1), (y[i] | y[row]).sum(axis=1)
+        hit = (shared > 0) & (ratio.denominator * shared >= ratio.numerator * union)
+        reached += (ratio.denominator * shared == ratio.numerator * union).sum()
+        if hit.any():
+            wanted = -(-hit.sum() // 2)
+            at_half.append(wanted / (np.flatnonzero(hit)[wanted - 1] + 1))
+    assert np.isclose(found[0.5], np.mean(at_half))
+    assert reached or threshold == 0.55, "values equal to the threshold occur"
+
+
+def test_a_threshold_that_no_pair_reaches_has_no_curve(z):
+    y = np.eye(23, dtype=bool) | (np.arange(23) < 2)  # two labels that all share, one of its own
+    order = breakdown.ranking(breakdown.cosine(z[2:]))
+    found = breakdown.precision_recall(order, y[2:], [0.5, 0.51])
+    assert (found[0.5] == 1).all() and found[0.51].isna().all()
 
 
 def test_labels_of_the_test_queries_are_the_archives():

@@ -90,6 +90,54 @@ def test_supports_of_pairs_are_remembered_by_training_set(monkeypatch):
             assert stats.shared_support(a, b).tolist() == expected
 
 
+@unhurried
+@given(st.data())
+def test_what_was_asked_before_does_not_matter(data):
+    """One object, asked many things by turns, answers as a fresh one does."""
+    width = data.draw(st.sampled_from([3, 64, 66]))
+    y = data.draw(arrays(bool, (12, width)))
+    asked = arrays(bool, st.tuples(st.integers(0, 4), st.just(width)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels, "_MEMO", data.draw(st.sampled_from([0, 2, 1 << 20])))
+        patch.setattr(labels, "_SETS", data.draw(st.sampled_from([1, 1 << 12])))
+        stats = LabelStatistics.from_labels(y)
+        for _ in range(4):
+            rows = st.lists(st.integers(0, 11), max_size=4)
+            a, b = (
+                y[data.draw(rows)] if data.draw(st.booleans()) else data.draw(asked)
+                for _ in range(2)
+            )
+            shared = stats.shared_support(a, b)
+            assert shared.shape == (len(a), len(b)) and shared.dtype == np.int64
+            fresh = LabelStatistics.from_labels(y)
+            assert np.array_equal(shared, fresh.shared_support(a, b))
+            assert shared.tolist() == [[(y >= (i & j)).all(axis=1).sum() for j in b] for i in a]
+            assert stats.support(a).tolist() == [(y >= i).all(axis=1).sum() for i in a]
+
+
+def test_remembered_supports_are_bounded(monkeypatch):
+    monkeypatch.setattr(labels, "_MEMO", 5)
+    stats = LabelStatistics.from_labels(np.eye(20))
+    for label in range(20):
+        stats.support(np.eye(20)[[label, label - 1]])
+        assert len(stats._memo) <= 5 + 2
+
+
+def test_tensors_are_kept_for_each_name_type_and_device():
+    stats = LabelStatistics.from_labels(TABLE)
+    likes = [torch.empty(0, dtype=dtype) for dtype in (torch.float32, torch.float64, torch.int32)]
+    likes.append(torch.empty(0, device="meta"))
+    for _ in range(2):  # made, and kept
+        for like in likes:
+            for name in ("counts", "cooccurrence", "support_table"):
+                found = stats.tensor(name, like)
+                assert (found.dtype, found.device) == (like.dtype, like.device)
+                assert found is stats.tensor(name, like)
+                expected = getattr(stats, name)
+                assert found.shape == expected.shape
+                assert found.is_meta or found.tolist() == expected.tolist()
+
+
 def test_statistics_without_any_label():
     stats = LabelStatistics.from_labels(np.zeros((3, 2)))
     assert stats.cardinality == 0 and len(stats.sets) == 1 and stats.support([[0, 0]]) == 3

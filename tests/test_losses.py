@@ -4,9 +4,11 @@ The references below are written from the formulas, one pair and one label at a 
 """
 
 import copy
+import dataclasses
 import importlib
 import inspect
 from math import exp, log
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -389,6 +391,29 @@ def test_a_queue_is_contrasted_as_its_papers_say(name, seed, n, m):
     torch.testing.assert_close(found, above / max(below, 1), rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match="key_labels has"):
         loss_of(name, z, y, stats, keys=(keys, labels[:-1]))
+
+
+@pytest.mark.parametrize("dense", [256, 0])  # through autograd, and the kernel's own
+@pytest.mark.parametrize("name", QUEUED)
+def test_keys_get_no_gradient(name, dense, monkeypatch):
+    """They come from the momentum encoder, which no gradient trains: to z's they are data."""
+    monkeypatch.setattr(kernel, "DENSE", dense)
+    z, y = random_batch(1, 7, 4, rate=0.5)
+    keys, labels = random_batch(2, 9, 4, rate=0.5)
+    _, (expected,) = gradient_beside(name, z, y, keys, labels)
+    keys.requires_grad_()
+    value, (found,) = gradient_beside(name, z, y, keys * 1.0, labels)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert keys.grad is None and found.abs().max() > 0
+    (none,) = torch.autograd.grad(value, keys, allow_unused=True)
+    assert none is None
+
+
+def gradient_beside(name, z, y, keys, labels):
+    z = z.clone().requires_grad_()
+    module = module_of(name, STATS, 4)
+    value = module(z, y, keys=keys, key_labels=labels)
+    return value, torch.autograd.grad(value, z, retain_graph=True)
 
 
 def test_losses_without_a_queue_refuse_keys():
@@ -858,6 +883,45 @@ def test_labels_of_any_type(convert):
     assert torch.equal(loss_of("macl", y=convert(Y)), loss_of("macl"))
 
 
+# --- state between calls --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [4, 30])  # supports from a table, and counted
+@pytest.mark.parametrize("name", ORDER)
+def test_a_loss_called_again_is_a_fresh_one(name, labels, monkeypatch):
+    """Other batches, sizes, types and statistics in between leave no trace."""
+    _, training = random_batch(1, 40, labels, rate=0.3)
+    stats = LabelStatistics.from_labels(training)
+    used = module_of(name, stats, 4)
+    batches = [random_batch(seed, n, labels, rate=0.3) for seed, n in ((2, 9), (3, 5), (4, 9))]
+    batches += [(z.float(), y) for z, y in batches] + [(batches[0][0], training[:9])]
+    for z, y in batches + batches[::-1]:
+        for dense in (256, 0):
+            monkeypatch.setattr(kernel, "DENSE", dense)
+            fresh = module_of(name, LabelStatistics.from_labels(training), 4)
+            value = used(z, y)
+            assert torch.equal(value, fresh(z, y)) and value.dtype == z.dtype
+    other = LabelStatistics.from_labels(training[:20])  # two statistics do not meet
+    assert torch.equal(module_of(name, other, 4)(z, y), module_of(name, other, 4)(z, y))
+
+
+def test_values_are_checked_at_every_call_on_a_cpu_and_at_the_first_on_a_gpu():
+    checks = []
+
+    def spy(z, y, *, check, **params):
+        checks.append(check)
+
+    module = build_loss("mulsupcon")
+    assert not module.called, "to build a loss is not to call it"
+    module.loss = dataclasses.replace(LOSSES["mulsupcon"], function=spy)
+    for device, expected in (("cuda", [True, False, False]), ("cpu", [True] * 3)):
+        module.called = False
+        for _ in range(3):
+            module(SimpleNamespace(device=SimpleNamespace(type=device)), None)
+        assert checks == expected
+        checks.clear()
+
+
 # --- contract -------------------------------------------------------------------------------------
 
 
@@ -882,6 +946,19 @@ def test_bad_batches_are_named(name):
         for _ in range(2):  # the first call of a module checks more than later ones, on a GPU
             with pytest.raises(error, match=words):
                 loss(z, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rows_are_unit_rows_within_what_rounding_does(dtype):
+    """Squared lengths off by less than 0.02, either way; more is no rounding."""
+    for square, fits in ((0.97, False), (0.985, True), (1, True), (1.015, True), (1.03, False)):
+        z = Z.clone()
+        z[3] *= square**0.5
+        if fits:
+            assert mulsupcon(z.to(dtype), Y).isfinite()
+        else:
+            with pytest.raises(ValueError, match="off by up to 0.0"):
+                mulsupcon(z.to(dtype), Y)
 
 
 def test_trusted_values_are_not_looked_at():
@@ -924,6 +1001,25 @@ def test_bad_parameters_are_named_when_the_loss_is_built():
         macl(Z, Y[:, :3], STATS)
 
 
+@pytest.mark.parametrize(
+    "temperature", [0.0, -0.0, -1.0, -1e-30, *map(float, ("inf -inf nan".split()))]
+)
+@pytest.mark.parametrize("name", ORDER)
+def test_a_temperature_is_positive_and_finite(name, temperature):
+    words = f"temperature must be positive.*{temperature}"
+    with pytest.raises(ValueError, match=words):
+        build_loss(name, STATS, embedding_dim=3, temperature=temperature)
+    given = (STATS,) if LOSSES[name].needs_stats else ()
+    given = (PROTOTYPES,) if name in PROTOTYPED else given
+    with pytest.raises(ValueError, match=words):
+        LOSSES[name].function(Z, Y, *given, temperature=temperature)
+    if name != "oml":
+        with pytest.raises(ValueError, match=words):
+            pair_weights(name, Y, STATS, temperature=temperature)
+    least = loss_of(name, temperature=1e-3)
+    assert least.isfinite() and loss_of(name, temperature=1e6).isfinite()
+
+
 def test_either_sign_of_alpha_and_beta_is_allowed():
     assert loss_of("macl", alpha=-0.5).isfinite()
     assert loss_of("macl", beta=-0.1).isfinite()
@@ -934,6 +1030,10 @@ def test_either_sign_of_alpha_and_beta_is_allowed():
 def test_registry():
     assert list(LOSSES) == list(COLOURS) == ORDER
     assert len(set(COLOURS.values())) == 13
+    assert [name for name in ORDER if LOSSES[name].two_views] == ["supcon_all", "supcon_any"]
+    assert {name: LOSSES[name].queue for name in QUEUED} == dict.fromkeys(
+        "supcon_all supcon_any mulsupcon wg_mulsupcon simdis macl wg_macl".split(), "moco"
+    ) | {"lmsc": "joins"}
     assert LOSSES["macl"].defaults == {
         "alpha": 1.5, "beta": 0.1, "temperature": 1.0, "f": "support", "h": "mean",
         "reweight": True, "scope": "all", "reduction": "pairs",

@@ -3,6 +3,8 @@
 import itertools
 import math
 import warnings
+from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from maclcore import metrics
+from maclcore import metrics, retrieval
 from maclcore.metrics import METRICS, PROTOCOLS, Overlap, evaluate, evaluate_scores
 from maclcore.reference import chance
-from maclcore.retrieval import UnitRows, best_keys, key_scores, rank, search
+from maclcore.retrieval import PRECISIONS, UnitRows, best_keys, key_scores, rank, search
 
 cases = settings(deadline=None, max_examples=300, derandomize=True)
 few = settings(cases, max_examples=15)
@@ -371,6 +373,76 @@ def test_the_best_of_blocks_are_the_best_of_all(seed, k, block, order, levels):
     assert torch.equal(key_scores(keys), expected.values[:, :k])
 
 
+class Elsewhere:
+    """A tensor that says it is on a GPU, whose forms of selection then run on the CPU."""
+
+    device = SimpleNamespace(type="cuda")
+
+    def __init__(self, keys):
+        self.keys = keys
+
+    def __getattr__(self, name):
+        return getattr(self.keys, name)
+
+    def __setitem__(self, at, value):
+        self.keys[at] = value
+
+
+@pytest.mark.parametrize("k", [1, 3, 12])
+def test_a_gpu_selects_as_a_cpu_does(k):
+    keys = torch.randperm(48, generator=torch.Generator().manual_seed(k)).view(4, 12) - 20
+    for place in (lambda x: x, Elsewhere):
+        chosen = keys.clone()
+        retrieval._select(place(chosen), k)
+        best = keys.sort(dim=1).values[:, :k]
+        assert torch.equal(chosen[:, :k].sort(dim=1).values, best)
+        assert torch.equal(chosen[:, k - 1], best[:, -1]), "the k-th stands in its place"
+        assert torch.equal(retrieval._sort(place(keys.clone())), keys.sort(dim=1).values)
+        mask = keys % 3 == 0
+        assert torch.equal(retrieval._flat_nonzero(place(mask)), mask.flatten().nonzero()[:, 0])
+
+
+# (queries, items, dim, memory, reading) -> queries at once, items in a block, lists in a chunk
+SHARES = [
+    ((6, 150, 8, 2**30, {}), [6], 150, 6),
+    ((600, 150, 8, 2**30, {}), [256, 256, 88], 150, 256),
+    # block 10^5 // 4 // (24 * 8 + 1) = 129; 50,000 // (8 * 150 + 64 * 129 + 24 * 8) = 5
+    ((12, 150, 8, 10**5, {}), [5, 5, 2], 129, 3),
+    # half for ranking: 50,000 // (8 * 150 + 64 * 150) = 4
+    ((9, 150, 0, 10**5, {}), [4, 4, 1], 150, 3),
+    ((9, 150, 0, 10**5, {"ties": "average"}), [4, 4, 1], 150, 0),
+    ((2, 150, 64, 1, {}), [1, 1], 1, 1),
+]
+
+
+@pytest.mark.parametrize("case, at_once, block, chunk", SHARES)
+def test_working_arrays_take_their_share_of_the_memory(case, at_once, block, chunk, monkeypatch):
+    queries, items, dim, memory, reading = case
+    seen, lists = [], []
+    best, measured = metrics.best_keys, metrics._per_query
+
+    def ranking(score, shape, k, *, block, device):
+        seen.append((*shape, block))
+        return best(score, shape, k, block=block, device=device)
+
+    def measuring(tables, of, set_of, keys):
+        lists.append(len(keys))
+        return measured(tables, of, set_of, keys)
+
+    monkeypatch.setattr(metrics, "best_keys", ranking)
+    monkeypatch.setattr(metrics, "_per_query", measuring)
+    random = np.random.default_rng(0)
+    y_query, y_gallery = np.ones((queries, 2)), random.random((items, 2)) < 0.5
+    if dim:
+        z = random.normal(size=(queries + items, dim))
+        evaluate(z[:queries], y_query, z[queries:], y_gallery, memory=memory, **reading)
+    else:
+        scores = random.random((queries, items))
+        evaluate_scores(scores, y_query, y_gallery, memory=memory, **reading)
+    assert seen == [(n, items, block) for n in at_once]
+    assert max(lists) == max(1, chunk) and sum(lists) == queries
+
+
 class OnDisk:
     """A gallery that shows how much of it was read at once."""
 
@@ -550,6 +622,34 @@ def test_jaccard_on_the_boundary_is_relevant(shared, union):
         assert on == (tenths <= reached) and below == (10 * (shared - 1) >= tenths * union)
 
 
+thresholds = st.builds(Fraction, st.integers(1, 12), st.integers(1, 12)).filter(lambda t: t <= 1)
+
+
+@settings(cases, max_examples=100)
+@given(threshold=thresholds, seed=st.integers(0, 10**6))
+def test_any_quotient_is_a_threshold_and_is_reached_by_itself(threshold, seed):
+    """1/3, 0.55, 5/7, ...: in whole numbers, so that J equal to the threshold is a hit."""
+    random = np.random.default_rng(seed)
+    query, gallery = random.random((3, 12)) < 0.6, random.random((30, 12)) < 0.6
+    gallery[0] = query[0] = np.arange(12) < threshold.denominator
+    gallery[1] = np.arange(12) < threshold.numerator  # with query 0: J is the threshold
+    shared = (query[:, None] & gallery).sum(2)
+    union = (query[:, None] | gallery).sum(2)
+    expected = (shared > 0) & (threshold.denominator * shared >= threshold.numerator * union)
+    overlap = Overlap(query, gallery)
+    hits = overlap.relevance(slice(0, 3)).at_least(float(threshold))[:, overlap.set_of]
+    assert np.array_equal(hits, expected) and expected[0, 1]
+    scores = random.permutation(90).reshape(3, 30)
+    found = evaluate_scores(scores, query, gallery, wap_threshold=float(threshold))
+    for q in range(3):
+        ranked = np.argsort(-scores[q])
+        hit, jaccard = expected[q, ranked], (shared / union.clip(1))[q, ranked]
+        weight = jaccard * hit
+        terms = [weight[: i + 1].mean() for i in range(30) if hit[i]]
+        value = np.mean(terms) if terms else 0
+        assert found.per_query["wAP@100"][q] == pytest.approx(value, rel=1e-12)
+
+
 def test_two_images_without_labels_are_not_similar():
     nothing = np.zeros((3, 4), dtype=bool)
     result = evaluate_scores(np.eye(3), nothing)
@@ -670,6 +770,41 @@ def test_rank_is_a_stable_sort(scores, k, leave_one_out):
     ]
     given_exclude = torch.tensor(exclude) if leave_one_out else None
     assert rank(torch.tensor(scores), k, given_exclude).tolist() == expected
+
+
+@few
+@given(seed=st.integers(0, 1000), k=st.integers(1, 9), items=st.integers(1, 6))
+def test_search_gives_the_nearest_first_and_no_more_than_there_are(seed, k, items):
+    zq, _, zg, _ = random_search(seed, queries=4, items=items)
+    zg[items // 2] = zg[0]  # a tie
+    cosine = torch.from_numpy(zq @ zg.T)
+    cosine /= torch.from_numpy(np.outer(np.linalg.norm(zq, axis=1), np.linalg.norm(zg, axis=1)))
+    found, values = search(zq, zg, k)
+    assert found.shape == values.shape == (4, min(k, items))
+    assert torch.equal(found, rank(cosine, k)) and torch.equal(found, rank(cosine)[:, :k])
+    torch.testing.assert_close(values.double(), cosine.gather(1, found), rtol=0, atol=1e-7)
+    assert search(zq, zg)[0].shape == (4, min(10, items)), "ten, unless told otherwise"
+
+
+def test_unit_rows_read_again_are_those_of_a_fresh_reader():
+    z = np.random.default_rng(0).normal(size=(20, 5))
+    slices = [slice(0, 5), slice(5, 10), slice(0, 5), slice(0, 5), slice(0, 20, 3), slice(0, 20)]
+    kept = {p: UnitRows(z, "z", precision=p) for p in PRECISIONS}
+    for rows in slices + slices[::-1]:
+        for precision, reader in kept.items():
+            found = reader(rows)
+            assert torch.equal(found, UnitRows(z, "z", precision=precision)(rows))
+            exact = torch.nn.functional.normalize(torch.from_numpy(z[rows]), dim=1)
+            step = {"fp64": 2e-8, "fp32": 1e-7, "fp16": 1e-3, "bf16": 4e-3}[precision]
+            assert (found.double() - exact).abs().max() < step
+            assert found.dtype == PRECISIONS[precision]
+    source = OnDisk(z)
+    reader, read = UnitRows(source, "z"), []
+    for rows in (slice(0, 20), slice(0, 20), slice(0, 10), slice(0, 20)):
+        source.most = 0
+        reader(rows)
+        read.append(source.most)
+    assert read == [20, 0, 10, 20], "one block is kept, and read once"
 
 
 # --- bad input -----------------------------------------------------------------------------------

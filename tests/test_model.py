@@ -107,6 +107,26 @@ def test_embeddings_do_not_depend_on_the_batch_and_follow_the_index():
     assert h.shape == (7, 512) and z.shape == (7, 16) and not model.training
 
 
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_an_embedding_is_that_of_plain_steps_and_keeps_no_graph(device):
+    model = net()
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    z, h = embed(model.train(), images.numpy(), device=device)
+    with torch.no_grad():
+        expected = model(images / 255)
+    torch.testing.assert_close(z, expected, atol=1e-5, rtol=1e-4)
+    assert z.dtype == h.dtype == torch.float32 and z.device.type == "cpu"
+    assert not z.requires_grad and not h.requires_grad
+
+    # each image with the numbers of its own row, however they are divided
+    def darker(pixels, index):
+        return pixels / 255 * (index > 0).view(-1, 1, 1, 1)
+
+    moved, _ = embed(model, images, [3, 0, 4], batch_size=2, transform=darker)
+    torch.testing.assert_close(moved[[0, 2]], z[[3, 4]], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(moved[1], z[0], atol=1e-3)
+
+
 def test_bf16_embeddings_are_those_of_fp32_up_to_rounding():
     model = net()
     images = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)

@@ -73,6 +73,29 @@ def test_drawn_chance_is_within_its_error(monkeypatch, without_hit, ideal, cutof
         assert result.without_hit[name] == pytest.approx(every.without_hit[name] * 2)
 
 
+@pytest.mark.parametrize("items, exact", [(5, True), (6, True), (7, False)])
+def test_nothing_is_drawn_where_the_list_is_not_cut(items, exact, monkeypatch):
+    """A list of no more than TOP items has the whole gallery in it, and the ideal of both."""
+    monkeypatch.setattr(metrics, "TOP", 6)
+    query, gallery = random_labels(1, 3, 4, 0.6), random_labels(2, items, 4, 0.5)
+    found = chance(query, gallery, ideal="list", tolerance=0.02)
+    assert (set(found.standard_error.values()) == {0.0}) == exact
+    if exact:
+        expected = chance(query, gallery).per_query
+        np.testing.assert_allclose(found.per_query, expected, rtol=1e-12)
+
+
+def test_rankings_are_drawn_until_the_error_is_what_was_asked_for(monkeypatch):
+    monkeypatch.setattr(metrics, "TOP", 8)
+    name, query, gallery = "nDCG@100", random_labels(0, 500), random_labels(1, 10)
+    errors = {}
+    for tolerance in (1.0, 1e-3, None):
+        given = {} if tolerance is None else {"tolerance": tolerance}
+        errors[tolerance] = chance(query, gallery, ideal="list", **given).standard_error
+    assert errors[1e-3][name] <= 1e-3 < errors[1.0][name], "sixteen are drawn, and more on demand"
+    assert 0 < max(errors[None].values()) <= 5e-4, "unless told otherwise"
+
+
 def test_a_seed_decides_what_is_drawn_and_nothing_else():
     y = random_labels(0, 130)
     first, again, other = (chance(y, seed=s, ideal="list", tolerance=1.0) for s in (0, 0, 1))

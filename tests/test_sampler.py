@@ -1,5 +1,7 @@
 """The order of an epoch: guarantees against every batch, weights against their definition."""
 
+from collections import deque
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,12 @@ from torch.utils.data import DataLoader
 
 from maclcore.data.sampler import (
     SAMPLERS,
+    WINDOW,
     BatchSampler,
+    _batch,
     _draws,
     _rarity,
+    _with_partners,
     label_aware,
     pair_counts,
     shuffled,
@@ -146,3 +151,87 @@ def test_pair_counts_by_hand():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- seeds, epochs, partners and draws ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_two_pairs_of_seed_and_epoch_share_an_order(name):
+    """(1, 0) is not (0, 1): else a second seed would repeat the first one's epochs."""
+    y = long_tailed(60)
+    grid = [(seed, epoch) for seed in range(4) for epoch in range(6)]
+    orders = [
+        tuple(torch.cat(list(SAMPLERS[name](y, 16, seed=s, epoch=e))).tolist()) for s, e in grid
+    ]
+    assert len(set(orders)) == len(grid)
+
+
+def test_the_order_of_a_stored_run_can_be_drawn_again():
+    """The generators' seeds are part of what a run's id stands for."""
+    for seed, epoch in ((0, 0), (3, 0), (0, 5), (2, 7)):
+        generator = torch.Generator().manual_seed(2**32 + seed * 1_000_003 + epoch)
+        expected = torch.randperm(20, generator=generator)[:18].view(3, 6)
+        assert torch.equal(shuffled(20, 6, seed=seed, epoch=epoch), expected)
+        y = np.zeros((20, 1), dtype=bool)  # no label: the draws alone decide
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch * 7_919 + 0x1ABE1)
+        draws = _draws(np.ones(20), 20, generator)
+        found = torch.cat(label_aware(y, 5, seed=seed, epoch=epoch))
+        assert found.tolist() == draws
+
+
+def bits(*rows):
+    """Label sets as bits, from such as "AB"."""
+    return [sum(1 << "ABCDEFGH".index(label) for label in row) for row in rows]
+
+
+def test_partners_take_turns():
+    sets, carriers = bits("A", "A", "A", "A", ""), [deque([1, 2, 0, 3])]
+    found = [_with_partners([0], 4, sets, carriers) for _ in range(4)]
+    assert found == [[0, 1], [0, 2], [0, 3], [0, 1]]
+    assert _with_partners([0, 1], 4, sets, carriers) == [0, 1], "nobody is alone"
+    assert _with_partners([4], 4, sets, carriers) == [4], "nor is one without labels"
+
+
+def test_a_partner_brings_as_few_labels_alone_as_can_be(monkeypatch):
+    # 0 needs A: 1 would bring B, 2 brings nothing new; 3 meets C too, which 4 has
+    sets = bits("A", "AB", "A", "AC", "C", "C", "C")
+    assert _with_partners([0], 5, sets, [deque([1, 2, 3])]) == [0, 2]
+    carriers = [deque([1, 2, 3]), deque(), deque([5, 3, 6, 4])]
+    assert _with_partners([0, 4], 5, sets, carriers)[2] == 3, "one partner for two labels"
+    monkeypatch.setattr("maclcore.data.sampler.WINDOW", 2)  # among the next in turn alone
+    carriers = [deque([1, 2, 3]), deque(), deque([5, 3, 6, 4])]
+    assert _with_partners([0, 4], 5, sets, carriers)[2] == 2
+    assert WINDOW == 32
+
+
+def test_the_rarest_label_finds_its_partner_first_and_never_itself():
+    sets = bits("AB", "A", "A", "B")
+    carriers = [deque([0, 1, 2]), deque([0, 3])]
+    assert _with_partners([0], 4, sets, carriers) == [0, 3, 1]
+    # places end before partners do: one more than fit tells so
+    assert len(_with_partners([0], 1, sets, [deque([1, 2]), deque([3])])) == 2
+
+
+def test_draws_that_do_not_fit_come_first_in_the_next_batch():
+    free = bits("", "", "", "", "")
+    queue = deque([0, 0, 1, 1, 2, 3, 4])  # none twice in a batch
+    assert _batch(queue, 3, free, []) == [0, 1, 2] and list(queue) == [0, 1, 3, 4]
+    assert _batch(queue, 3, free, []) == [0, 1, 3] and list(queue) == [4]
+    assert _batch(queue, 3, free, []) == [4] and not queue
+    # 0 and 1 each need a partner, and there is one place: 1 goes back, ahead of 4
+    sets = bits("A", "B", "A", "B", "")
+    queue, carriers = deque([0, 1, 4]), [deque([2, 0]), deque([3, 1])]
+    assert _batch(queue, 3, sets, carriers) == [0, 2, 4] and list(queue) == [1]
+    assert _batch(queue, 3, sets, carriers) == [1, 3] and not queue
+
+
+def test_a_draw_is_given_back_when_its_partners_partners_do_not_fit():
+    # 0 and 1 leave two places for A and B; but A's partner 2 brings C, which 3 must share
+    sets = bits("A", "B", "AC", "C", "B")
+    carriers = [deque([2, 0]), deque([4, 1]), deque([3, 2])]
+    queue = deque([0, 1])
+    assert _batch(queue, 4, sets, carriers) == [0, 2, 3] and list(queue) == [1]
+    # alone and still too large: as many as fit
+    queue = deque([0, 1])
+    assert _batch(queue, 2, sets, carriers) == [0, 2] and list(queue) == [1]

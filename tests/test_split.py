@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,6 +92,35 @@ def test_the_rarest_label_is_dealt_first_by_hand():
         assert [y[part, 1].sum() for part in split] == [2, 0, 1]
 
 
+def test_sizes_are_tenths_rounded_at_every_count():
+    """7 to 1 to 2, halves to the even neighbour, no part empty; the rest trains."""
+    for n in [*range(3, 41), 99, 205, 2099, 2101, 2999, 3001, 4939, 4941]:
+        validation, test = (max(1, round(Fraction(n * tenths, 10))) for tenths in (1, 2))
+        assert split_sizes(n) == (n - validation - test, validation, test), n
+    by_hand = {3: (1, 1, 1), 4: (2, 1, 1), 7: (5, 1, 1), 8: (5, 1, 2), 14: (10, 1, 3)}
+    by_hand |= {15: (10, 2, 3), 25: (18, 2, 5), 35: (24, 4, 7)}
+    assert {n: split_sizes(n) for n in by_hand} == by_hand
+    assert PAPER_SIZES == {2100: (1475, 214, 411), 3000: (2100, 300, 600), 4940: (3444, 518, 978)}
+    assert split_sizes(2100) == (1475, 214, 411)
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_no_two_seeds_share_a_split(stratified):
+    y = long_tailed(31)
+    splits = [tuple(np.concatenate(make_split(y, s, stratified=stratified))) for s in range(40)]
+    assert len(set(splits)) == 40
+
+
 def test_two_images_cannot_be_split():
     with pytest.raises(ValueError, match="2 images cannot be split in three"):
         make_split(np.ones((2, 1), dtype=bool), 0)
+
+
+def test_the_splits_of_a_small_archive_as_they_ever_were():
+    """A seed gives the same split on every machine, and in every version."""
+    y = np.arange(20)[:, None] % [2, 3, 7] == 0
+    plain, stratified = (make_split(y, 5, stratified=flag) for flag in (False, True))
+    train = [9, 18, 3, 7, 1, 16, 19, 13, 11, 2, 4, 17, 10, 12]
+    assert [part.tolist() for part in plain] == [train, [6, 15], [0, 5, 14, 8]]
+    train = [9, 18, 3, 7, 1, 16, 19, 13, 11, 2, 4, 10, 6, 0]
+    assert [part.tolist() for part in stratified] == [train, [15, 8], [17, 12, 5, 14]]

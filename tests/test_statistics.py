@@ -88,6 +88,19 @@ def test_no_interval_of_nothing_and_none_of_nan():
             permutation_test(values)
 
 
+def test_what_is_not_given_is_as_written():
+    values = [np.random.default_rng(i).random((20, 2)) for i in range(2)]
+    given = bootstrap(values, level=0.95, resamples=2000, seed=0)
+    assert np.array_equal(bootstrap(values), given)
+    d = values[0] - 0.4
+    assert np.array_equal(permutation_test(d), permutation_test(d, resamples=10_000, seed=0))
+    assert critical_difference(4, 9) == critical_difference(4, 9, alpha=0.05)
+    rows = table([(0, 0), (1, 0)], ["a", "b"], np.random.default_rng(1))
+    pd.testing.assert_frame_equal(summary(rows), summary(rows, seed=0))
+    pd.testing.assert_frame_equal(compare(rows, "a"), compare(rows, "a", seed=0))
+    assert statistics.cells(summary(rows)).equals(statistics.cells(summary(rows), digits=1))
+
+
 def test_five_pairs_by_hand():
     # The sum is 9, and 11 - 2 s after a flip that makes elements of size s in all negative. At
     # least 9 needs s <= 1: none, the second or the fifth. With the mirror images, 6 of 32.
@@ -203,6 +216,105 @@ def test_comparisons_against_loops():
     for missing in ("d", "b"):
         with pytest.raises(ValueError, match=f"no method '{missing}' among a, c"):
             compare(values.drop(columns="b", level="loss"), missing)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_replicates_of_unequal_size_count_once_each(seed):
+    """A split with few queries says as much as one with many; an image says more in the former."""
+    values = table([(0, 0), (0, 1), (2, 1)], ["a", "b", "c"], np.random.default_rng(seed))
+    values = values.drop(index=[(0, 1, q) for q in values.loc[0, 1].index[:4]])
+    values = values.drop(index=[(2, 1, q) for q in values.loc[2, 1].index[:1]])
+    keys = [(0, 0), (0, 1), (2, 1)]
+    assert [len(values.loc[key]) for key in keys] == [6, 2, 5]
+    by_run = np.array([[values.loc[key][c].mean() for c in values] for key in keys])
+    result = summary(values, seed=4)
+    assert np.allclose(result["mean"], by_run.mean(axis=0))
+    assert (
+        np.allclose(result["sd"], by_run.std(axis=0, ddof=1)) and (result["replicates"] == 3).all()
+    )
+    parts = [values.loc[key].to_numpy() for key in keys]
+    assert np.array_equal(result[["low", "high"]].T, bootstrap(parts, seed=4))
+    gaps = compare(values, "c", seed=4)
+    for (metric, loss), row in gaps.iterrows():
+        gap = values[metric, loss] - values[metric, "c"]
+        assert np.isclose(row["difference"], np.mean([gap.loc[key].mean() for key in keys]))
+        assert row["ahead"] == sum(gap.loc[key].mean() > 0 for key in keys)
+        images = {}
+        for (split, run, query), value in gap.items():
+            share = value / len(gap.loc[split, run])
+            images[query] = images.get(query, 0) + share
+        assert np.isclose(row["p"], permutation_test(np.array(list(images.values())), seed=4))
+    parts = [
+        np.stack([values.loc[key][m, x] - values.loc[key][m, "c"] for m, x in gaps.index], axis=1)
+        for key in keys
+    ]
+    assert np.allclose(gaps[["low", "high"]].T, bootstrap(parts, seed=4))
+    other = compare(values, "c", seed=5)
+    assert not np.allclose(other["low"], gaps["low"])
+
+
+def test_methods_that_are_alike_are_no_different():
+    values = table([(0, 0), (1, 1)], ["a", "b", "c"], np.random.default_rng(3))
+    for metric in "mn":
+        values[metric, "b"] = values[metric, "a"]  # equal everywhere
+        # equal means only: each replicate in another order
+        parts = [values[metric, "a"].loc[i, i].to_numpy()[::-1] for i in range(2)]
+        values[metric, "c"] = np.concatenate(parts)
+    result = compare(values, "a")
+    assert np.allclose(result["difference"], 0) and (result["holm"] == 1).all()
+    same = result.xs("b", level="loss")
+    assert (same[["low", "high", "ahead"]] == 0).all(axis=None) and (same["p"] == 1).all()
+    swapped = result.xs("c", level="loss")
+    assert (swapped["p"] == 1).all(), "no sum of flips is smaller than none"
+    assert (swapped["low"] < 0).all() and (swapped["high"] > 0).all()
+    assert np.allclose(summary(values)["mean"].unstack().std(axis=1), 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_all_flips_are_taken_where_there_are_no_more_than_resamples(n):
+    d = np.random.default_rng(n).random((n, 3)) + 0.1  # all of one sign: two of 2^n are extreme
+    for seed in range(3):
+        exact = permutation_test(d, resamples=2**n, seed=seed)
+        assert np.array_equal(exact, np.full(3, 2 / 2**n))
+    drawn = permutation_test(d, resamples=2**n - 1, seed=0) * 2**n  # one fewer, and itself
+    assert np.array_equal(drawn, drawn.round()) and (drawn >= 1).all()
+    many = {permutation_test(d, resamples=2**n - 1, seed=s)[0] for s in range(20)}
+    assert len(many) > 1 or n == 1
+
+
+def test_random_flips_and_resamples_are_counted_whatever_the_chunks(monkeypatch):
+    d = np.random.default_rng(0).standard_normal((40, 2))
+    expected = permutation_test(d, resamples=5000)
+    for chunk in (1, 41, 4000):
+        monkeypatch.setattr(statistics, "_CHUNK", chunk)
+        found = permutation_test(d, resamples=5000)
+        assert np.allclose(found, expected, atol=0.03)
+        assert np.allclose(found * 5001, np.round(found * 5001))
+        twelve = d[:12]  # all flips, in parts
+        assert np.array_equal(permutation_test(twelve), exact_p(twelve))
+
+
+def exact_p(d):
+    signs = np.array(list(product([1.0, -1.0], repeat=len(d))))
+    return (np.abs(signs @ d) >= np.abs(d.sum(axis=0)) - 1e-9).mean(axis=0)
+
+
+def test_holm_of_ties_and_of_one():
+    assert np.allclose(holm([0.02, 0.02, 0.02]), [0.06] * 3)
+    assert np.allclose(holm([0.01, 0.04, 0.01, 0.5]), [0.04, 0.08, 0.04, 0.5])
+    assert holm([0.9, 0.8]).tolist() == [1, 1] and holm([0.3]).tolist() == [0.3]
+    assert len(holm([])) == 0
+
+
+def test_ranks_of_ties_are_shared_and_mean_ranks_keep_the_order():
+    scores = pd.DataFrame([[1.0, 2], [2, 1], [2, 2], [0, 0]], index=list("abcd"))
+    table = ranks(scores)
+    assert table.loc["a"].tolist() == [3, 1.5] and table.loc["b"].tolist() == [1.5, 3]
+    assert table.loc["c"].tolist() == [1.5, 1.5] and table.loc["d"].tolist() == [4, 4]
+    assert table.index.tolist() == ["c", "a", "b", "d"], "a and b tie: in the order given"
+    assert cliques(table.mean(axis=1), 0.75) == [(2.25, 2.25)], "less than the difference"
+    assert cliques(table.mean(axis=1), 0.76) == [(1.5, 2.25)]
+    assert cliques(pd.Series([1.0, 4.0, 2.0]), 0.5) == []
 
 
 def test_one_replicate_has_no_deviation_and_a_second_copy_of_it_says_nothing_new():

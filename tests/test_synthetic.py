@@ -216,3 +216,9 @@ def test_bad_arguments_are_named(bad):
     (name, value), *_ = bad.items()
     with pytest.raises(ValueError, match=f"{name}={value}"):
         generate(**bad)
+
+
+def test_a_seed_and_an_index_do_not_stand_for_one_another():
+    """(21, 0) is not (0, 21), though both are of the same type of scene."""
+    (first, _), (second, _) = example(0, 16, seed=21), example(21, 16, seed=0)
+    assert not np.array_equal(first, second)

@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import time
+from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from maclcore.metrics import METRICS
 from maclcore.momentum import MomentumQueue
 from maclcore.store import Run, collect
 from maclcore.train import _Training, collapse, learning_rate, load_model, train
+
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
@@ -366,6 +369,18 @@ def test_schedules_have_the_mean_rates_that_they_should():
         "step": pytest.approx(0.58e-3, abs=0.01e-3),
         "cosine": pytest.approx(0.505e-3, abs=0.001e-3),
     }
+
+
+def test_every_seed_and_epoch_has_dropout_of_its_own(archive, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(_Training, "step", lambda *_: (torch.zeros(()), torch.zeros(())))
+    for seed in range(3):
+        session = training(archive, tmp_path, seed=seed)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "manual_seed", given.append)
+            for epoch in range(4):
+                session.epoch(epoch, SimpleNamespace(advance=lambda n: None), Event())
+    assert len(set(given)) == len(given) == 12, "(1, 0) is not (0, 1)"
 
 
 def test_collapse_at_hand_made_geometries():
