@@ -38,6 +38,7 @@ class Source:
     """What a run is made from: what its configuration asks for, and what that stands for now."""
 
     config: Config  #: its folder and weights in a form that is found from anywhere
+    ids: tuple[str, ...]  #: of the configuration as it was given: its own, then former ones
     archive: Archive
     split: Split
     identity: Mapping[str, str]
@@ -66,24 +67,24 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
             f"{len(split.validation)}, and its test part, {len(split.test)}, each needs at least "
             f"{LEAST}, a query and what it may find; 15 images are enough"
         )
-    weights = ""
+    ids, weights = (config.run_id, *config.former_ids), ""
     if config.loss not in LABELS_ALONE:
         weights = weights_content(config.backbone, config.weights)
         config = config.but(weights=weights_name(config.weights))
     members = _members(archive.names, split)
     identity = {"archive": archive.fingerprint, "split": members, "weights": weights}
-    return Source(config.but(archive=archive_name(config.archive)), archive, split, identity)
+    config = config.but(archive=archive_name(config.archive))
+    return Source(config, ids, archive, split, identity)
 
 
 def place(source: Source) -> Run:
     """The run of `source`: the stored one, finished or not, or else where it is to be."""
-    config = source.config
-    own = f"{config.run_id}@{source.key}"
-    for run_id in (config.run_id, *config.former_ids, own):
+    own = f"{source.config.run_id}@{source.key}"
+    for run_id in (*source.ids, own):
         run = Run(paths.runs_root() / run_id)
         if run.claimed and not differences(run, source):
             return run
-    first = Run(paths.runs_root() / config.run_id)
+    first = Run(paths.runs_root() / source.config.run_id)
     run = Run(paths.runs_root() / own) if first.claimed else first
     if run.claimed:
         raise ValueError(f"{run.folder} was made from other content than it says: move it away")

@@ -90,7 +90,7 @@ def train(
             )
         with claim(source, wait) if first else nullcontext() as run:
             run = Run(paths.runs_root() / distributed.of_first(run.run_id if first else ""))
-            if first and run.run_id != source.config.run_id and not run.finished:
+            if first and "@" in run.run_id and not run.finished:
                 say(told(run, source))
             if distributed.of_first(run.finished):  # by now, or by the process that we waited for
                 if progress and first:

@@ -451,11 +451,16 @@ def test_runs_of_versions_that_kept_the_fingerprint_alone_stay_valid(folder, tmp
     monkeypatch.setenv("MACL_DATA", str(tmp_path))
     (tmp_path / "weights").mkdir()
     save_file({"a": torch.zeros(3)}, tmp_path / "weights" / "mine.safetensors")
-    for config in (small(folder), small(folder, weights="mine"), small(folder, loss="oracle")):
+    monkeypatch.chdir(tmp_path)
+    typed = (str(folder), "./city", "city")
+    for config in (
+        *(small(path, seed=3 + i) for i, path in enumerate(typed)),
+        small(folder), small(folder, weights="mine"), small(folder, loss="oracle"),
+    ):  # fmt: skip
         run = silent(config)
         result = json.loads((run.folder / "result.json").read_text())
         del result["identity"], result["time"]
-        former = run.folder.with_name(config.former_ids[0])
+        former = run.folder.with_name((config.former_ids or [config.run_id])[0])
         run.folder.rename(former)
         store.write_json(former / "result.json", result)
         (former / "identity.json").unlink()
