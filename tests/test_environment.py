@@ -1,6 +1,7 @@
 """pyproject.toml, constraints.txt, environment.yml and the running interpreter agree."""
 
 import re
+import subprocess
 import tomllib
 from importlib.metadata import version
 
@@ -11,7 +12,8 @@ from packaging.utils import canonicalize_name
 
 from maclcore import paths
 
-PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 DIRECT = [
     Requirement(line)
     for line in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
@@ -64,3 +66,30 @@ def test_the_citation_names_this_version():
     citation = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
+
+
+def test_every_package_is_in_the_wheel():
+    folders = [file.parent for file in (paths.ROOT / "maclcore").rglob("__init__.py")]
+    packages = {".".join(folder.relative_to(paths.ROOT).parts) for folder in folders}
+    assert set(SETUPTOOLS["packages"]) == packages | set(SETUPTOOLS["package-dir"])
+
+
+@pytest.mark.skipif(not (paths.ROOT / ".git").exists(), reason="not a clone")
+@pytest.mark.parametrize(
+    ("file", "ignored"),
+    [
+        ("results/runs/quick-mine-64px-macl-s0-01234567/result.json", True),
+        ("results/runs/quick-mine-64px-macl-s0-01234567/weights.safetensors", True),
+        ("results/cache/mine-0123.npy", True),
+        ("data/mine/images/a.png", True),
+        ("figures/private/08-gallery-mine.png", True),
+        ("build/lib/maclcore/store.py", True),
+        ("dist/maclcore-0.1.0.tar.gz", True),
+        ("results/paper/table1.csv", False),
+        ("maclcore/data/build.py", False),
+    ],
+)
+def test_what_work_of_ones_own_leaves_in_a_clone_is_ignored(file, ignored):
+    # a run of record stays tracked, which --no-index leaves out of account
+    command = ["git", "-C", paths.ROOT, "check-ignore", "--quiet", "--no-index", file]
+    assert subprocess.run(command).returncode == (0 if ignored else 1)

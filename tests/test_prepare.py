@@ -652,6 +652,13 @@ def test_a_failure_at_any_step_leaves_the_download_and_nothing_else(
     assert shown(tmp_path / "data") == ["whdld"]
 
 
+def test_where_the_system_cannot_write_all_at_once(small, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "sync", raising=False)  # as on Windows
+    small(whdld())
+    assert len(prepare.prepare("whdld", image_size=6, progress=False)) == 12
+    assert shown(tmp_path / "data") == ["whdld"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
