@@ -300,4 +300,5 @@ def rare_queries(runs: pd.DataFrame) -> pd.DataFrame:
             values = Run.find(run_id).per_query
             values = values[carries[values.index].to_numpy()]
             rows[run_id] = {**values.mean(), "queries": len(values)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
+    return table.reindex(columns=[*METRICS, "queries"])

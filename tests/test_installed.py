@@ -9,11 +9,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from maclcore import paths, revision
+from maclcore import evidence, paths, revision
 from maclcore.data.stream import Images
+from maclcore.evidence import Evidence
 
 OURS, OTHERS = '[project]\nname = "maclcore"\n', '[project]\nname = "theirs"\n'
 
@@ -235,6 +237,17 @@ def test_an_empty_variable_is_as_good_as_none(variable, root, default, monkeypat
     assert root() == paths.ROOT / default
     monkeypatch.setenv(variable, "here")
     assert root() == tmp_path / "here"
+
+
+def test_labels_measured_anew_are_the_stores_and_come_before_the_published(tmp_path, monkeypatch):
+    published = paths.paper_root().parent / "labels.csv"
+    before = published.read_bytes()
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    labels = Evidence.load().labels
+    monkeypatch.setattr(evidence, "label_statistics", lambda: labels + 1)
+    evidence.measure()
+    pd.testing.assert_frame_equal(Evidence.load().labels, labels + 1, rtol=1e-5)
+    assert published.read_bytes() == before
 
 
 def test_a_file_is_written_where_folders_cannot_be_opened(tmp_path, monkeypatch):
