@@ -65,6 +65,11 @@ def test_notebook(path):
     assert faults(path) == set()
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_folder_that_is_called_as_a_known_archive_is_not_taken_for_it(path):
+    assert not re.search(r"\bdata\.name\b", path.read_text(encoding="utf-8"))  # but `archive`
+
+
 def test_notebooks_are_numbered_without_a_gap():
     assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02}" for n in range(len(NOTEBOOKS))]
     assert len(NOTEBOOKS) >= 9
