@@ -903,6 +903,20 @@ def test_either_sign_of_alpha_and_beta_is_allowed():
     assert T[4, 5] == pytest.approx(exp(0.5)), "α < 0 softens what overlaps"
 
 
+def test_the_ends_of_a_range_belong_to_it():
+    for name, params in [
+        ("lmsc", {"beta": 0}),
+        ("lmsc", {"beta": 1}),
+        ("lmsc", {"alpha": 0}),
+        ("macl", {"beta": 0}),
+        ("macl", {"alpha": 0, "beta": 0}),
+    ]:
+        assert loss_of(name, **params).isfinite()
+    for beta, alpha in ((1.001, 1), (-0.001, 1), (0.5, -0.001)):
+        with pytest.raises(ValueError, match=rf"got {beta} and {alpha}"):
+            loss_of("lmsc", beta=beta, alpha=alpha)
+
+
 def test_registry():
     assert list(LOSSES) == list(COLOURS) == ORDER
     assert len(set(COLOURS.values())) == 13
