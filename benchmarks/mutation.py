@@ -426,11 +426,12 @@ def reach(place: Path, files: list[str]) -> dict:
 
 def survives(place: Path, mutant: Mutant, tests: dict) -> bool:
     file = place / "maclcore" / f"{mutant.module}.py"
+    original = file.rename(file.with_suffix(".original"))
     file.write_text(mutant.source)
     try:
         return forked(place, CORE[mutant.module], Order(tests, mutant))
     finally:
-        shutil.copy2(ROOT / "maclcore" / f"{mutant.module}.py", file)
+        original.rename(file)  # with its time, by which what is compiled is known
 
 
 def equivalent() -> set[str]:

@@ -6,6 +6,7 @@ The references below are written from the formulas, one pair and one label at a 
 import dataclasses
 import importlib
 import inspect
+from itertools import product
 from math import exp, log
 from types import SimpleNamespace
 
@@ -357,6 +358,28 @@ def test_every_loss_is_its_formula_in_loops(name, data, seed, n, width):
     assert module(z, y).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+CHOICES = {
+    "f": ["support", "min", "mean", "cooccurrence"],
+    "h": ["mean", "min", "sum"],
+    "scope": ["all", "positives", "negatives"],
+    "reweight": [True, False],
+    "reduction": ["pairs", "anchors", "images"],
+}
+
+
+COMBINED = [dict(zip(CHOICES, c, strict=True)) for c in product(*CHOICES.values())]
+
+
+@pytest.mark.parametrize("choice", COMBINED, ids=lambda choice: "-".join(map(str, choice.values())))
+def test_every_reading_of_macl_is_its_formula(choice):
+    """None is left to the luck of what is drawn."""
+    z, y = random_batch(1, 8, 5, rate=0.5)
+    _, training = random_batch(2, 12, 5, rate=0.5)
+    expected = ref_macl((z @ z.T).tolist(), sets_of(y), sets_of(training), **choice)
+    found = loss_of("macl", z, y, LabelStatistics.from_labels(training), **choice)
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", QUEUED)
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 6), m=st.integers(1, 6))
@@ -485,6 +508,11 @@ def test_distinct_rows(width):
     sets, row, count = kernel.distinct(y)
     assert torch.equal(sets[row], y) and len(sets) == len(torch.unique(y, dim=0))
     assert torch.equal(count, torch.bincount(row))
+    for label in {0, min(61, width - 1), width // 2, width - 1}:  # that alone tells them apart
+        y[:] = 1
+        y[::3, label] = 0
+        sets, row, count = kernel.distinct(y)
+        assert torch.equal(sets[row], y) and sorted(count.tolist()) == [20, 40]
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
