@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 os.environ["OMP_NUM_THREADS"] = "1"  # threads do not survive a fork
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # nbval's imports take longer than most tests
 
 import hypothesis
 import pytest
@@ -382,8 +383,8 @@ def forked(place: Path, files: list[str], plugin=None, answer: Path | None = Non
             # what the original left compiled is used; a mutant leaves nothing
             sys.dont_write_bytecode = isinstance(plugin, Order)
             paths = [f"tests/test_{name}.py" for name in files]
-            options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={LIMIT}"]
-            options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported
+            options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
+            options += [f"--timeout={LIMIT}"]
             options += ["--collect-only"] if plugin is None else []
             code = int(pytest.main([*options, *paths], plugins=[plugin] if plugin else []))
             if answer is not None and not code:
@@ -425,11 +426,12 @@ def reach(place: Path, files: list[str]) -> dict:
 
 def survives(place: Path, mutant: Mutant, tests: dict) -> bool:
     file = place / "maclcore" / f"{mutant.module}.py"
+    original = file.rename(file.with_suffix(".original"))
     file.write_text(mutant.source)
     try:
         return forked(place, CORE[mutant.module], Order(tests, mutant))
     finally:
-        shutil.copy2(ROOT / "maclcore" / f"{mutant.module}.py", file)
+        original.rename(file)  # with its time, by which what is compiled is known
 
 
 def equivalent() -> set[str]:

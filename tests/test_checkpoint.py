@@ -118,6 +118,15 @@ def test_a_file_of_somebody_else_is_left_aside(tmp_path, lacks):
         assert checkpoint.restore(tmp_path, "run", *session(1)) == []
 
 
+def test_a_file_that_cannot_be_read_is_left_aside(tmp_path):
+    expected = saved(tmp_path, history=HISTORY * 2)
+    (tmp_path / "checkpoint-1.safetensors").symlink_to(tmp_path / "gone")
+    modules, optimizer = session(1)
+    with pytest.warns(CheckpointWarning, match="checkpoint-1.safetensors is damaged"):
+        assert checkpoint.restore(tmp_path, "run", modules, optimizer) == HISTORY * 2
+    assert_equal(state(modules, optimizer), expected)
+
+
 def test_the_newest_of_two_is_restored_whichever_file_it_is_in(tmp_path):
     assert checkpoint.restore(tmp_path, "run", *session(1)) == []
     history = []

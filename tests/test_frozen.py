@@ -1,5 +1,8 @@
 """Training the head alone, on stored features."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +76,43 @@ def test_features_are_computed_once_for_all_that_they_depend_on(archive, monkeyp
     train(small(archive, loss="mulsupcon", epochs=1), progress=False)
     assert len(written) == 6
     assert len(list(paths.cache_root().glob("features-*.npy"))) == 6
+
+
+def test_features_are_known_by_each_thing_that_they_depend_on(archive, monkeypatch):
+    """One thing changes at a time: with the same weights, another seed is another augmentation."""
+    names = []
+
+    def cached(target, write):
+        names.append(target.name)
+        given = write.keywords
+        views = given["config"].frozen_views * len(given["split"].train)
+        return np.zeros((len(given["archive"]) + views, 4), dtype=np.float32)
+
+    monkeypatch.setattr(frozen, "cached", cached)
+    config = small(archive)
+    data = load_archive(config.archive, image_size=config.image_size)
+    model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
+
+    first = data.split(0)
+
+    def ask(config=config, data=data, split=first, model=model):
+        frozen.frozen_features(model, data, split, config, torch.device("cpu"))
+
+    ask()
+    ask(config.but(loss="macl", lr=0.5, epochs=9, split_seed=7))  # of these they are independent
+    assert len(set(names)) == 1
+    for change in ({"seed": 1}, {"frozen_views": 3}, {"image_size": 33}, {"precision": "bf16"}):
+        ask(config.but(**change))
+    ask(data=dataclasses.replace(data, fingerprint="another"))
+    ask(split=data.split(1))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        next(other.backbone.parameters())[0, 0, 0, 0] += 1
+    ask(model=other)
+    with torch.no_grad():
+        model.head[0].weight.zero_()  # the head is what trains
+    ask()
+    assert len(set(names)) == 8 and names[-1] == names[0]
 
 
 def test_the_head_trains_and_nothing_else(archive):

@@ -115,6 +115,18 @@ def test_what_was_asked_before_does_not_matter(data):
             assert stats.support(a).tolist() == [(y >= i).all(axis=1).sum() for i in a]
 
 
+@pytest.mark.parametrize("width", [5, 30, 70])
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 300])
+def test_more_images_than_a_word_has_bits(n, width):
+    y = np.random.default_rng(n).random((n, width)) < 0.6
+    stats, asked = LabelStatistics.from_labels(y), np.eye(width, dtype=bool)[:5]
+    asked = np.concatenate([asked, asked[::-1] | asked, y[:3]])
+    assert stats.support(asked).tolist() == [(y >= row).all(axis=1).sum() for row in asked]
+    assert stats.support(np.zeros((1, width))).tolist() == [n]
+    found = stats.shared_support(y[:9], asked)
+    assert found.tolist() == [[(y >= (a & b)).all(axis=1).sum() for b in asked] for a in y[:9]]
+
+
 def test_remembered_supports_are_bounded(monkeypatch):
     monkeypatch.setattr(labels, "_MEMO", 5)
     stats = LabelStatistics.from_labels(np.eye(20))

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import importlib
 import inspect
+from itertools import product
 from math import exp, log
 from types import SimpleNamespace
 
@@ -358,6 +359,28 @@ def test_every_loss_is_its_formula_in_loops(name, data, seed, n, width):
     assert module(z, y).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+CHOICES = {
+    "f": ["support", "min", "mean", "cooccurrence"],
+    "h": ["mean", "min", "sum"],
+    "scope": ["all", "positives", "negatives"],
+    "reweight": [True, False],
+    "reduction": ["pairs", "anchors", "images"],
+}
+
+
+COMBINED = [dict(zip(CHOICES, c, strict=True)) for c in product(*CHOICES.values())]
+
+
+@pytest.mark.parametrize("choice", COMBINED, ids=lambda choice: "-".join(map(str, choice.values())))
+def test_every_reading_of_macl_is_its_formula(choice):
+    """None is left to the luck of what is drawn."""
+    z, y = random_batch(1, 8, 5, rate=0.5)
+    _, training = random_batch(2, 12, 5, rate=0.5)
+    expected = ref_macl((z @ z.T).tolist(), sets_of(y), sets_of(training), **choice)
+    found = loss_of("macl", z, y, LabelStatistics.from_labels(training), **choice)
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", QUEUED)
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 6), m=st.integers(1, 6))
@@ -567,6 +590,11 @@ def test_distinct_rows(width):
     sets, row, count = kernel.distinct(y)
     assert torch.equal(sets[row], y) and len(sets) == len(torch.unique(y, dim=0))
     assert torch.equal(count, torch.bincount(row))
+    for label in {0, min(61, width - 1), width // 2, width - 1}:  # that alone tells them apart
+        y[:] = 1
+        y[::3, label] = 0
+        sets, row, count = kernel.distinct(y)
+        assert torch.equal(sets[row], y) and sorted(count.tolist()) == [20, 40]
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -1025,6 +1053,20 @@ def test_either_sign_of_alpha_and_beta_is_allowed():
     assert loss_of("macl", beta=-0.1).isfinite()
     T = pair_weights("macl", Y, STATS, alpha=-0.5, beta=0)[1]
     assert T[4, 5] == pytest.approx(exp(0.5)), "α < 0 softens what overlaps"
+
+
+def test_the_ends_of_a_range_belong_to_it():
+    for name, params in [
+        ("lmsc", {"beta": 0}),
+        ("lmsc", {"beta": 1}),
+        ("lmsc", {"alpha": 0}),
+        ("macl", {"beta": 0}),
+        ("macl", {"alpha": 0, "beta": 0}),
+    ]:
+        assert loss_of(name, **params).isfinite()
+    for beta, alpha in ((1.001, 1), (-0.001, 1), (0.5, -0.001)):
+        with pytest.raises(ValueError, match=rf"got {beta} and {alpha}"):
+            loss_of("lmsc", beta=beta, alpha=alpha)
 
 
 def test_registry():

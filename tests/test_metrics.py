@@ -479,8 +479,10 @@ def test_a_bad_row_deep_in_a_gallery_is_named(monkeypatch):
     with pytest.raises(ValueError, match=r"z_gallery: row 37 is all zero \(2 of the 10 rows"):
         evaluate(zq, yq, zg, yg)
     zq[19, 3] = np.inf
+    source = OnDisk(zg)
     with pytest.raises(ValueError, match=r"z_query: row 19 is not finite"):
-        evaluate(zq, yq, zg, yg)
+        evaluate(zq, yq, source, yg)
+    assert source.most == 0, "a query's row is named before the work"
 
 
 def test_a_lower_precision_says_what_it_changes():

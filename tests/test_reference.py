@@ -73,6 +73,20 @@ def test_drawn_chance_is_within_its_error(monkeypatch, without_hit, ideal, cutof
         assert result.without_hit[name] == pytest.approx(every.without_hit[name] * 2)
 
 
+def test_what_is_drawn_fits_the_memory_it_is_given(monkeypatch):
+    """Blocks of a gallery have as many scores as items, wherever they begin."""
+    monkeypatch.setattr(metrics, "TOP", 3)
+    monkeypatch.setattr(metrics, "BLOCK", 7)
+    query, gallery = random_labels(4, 40, 4, 0.5), random_labels(5, 30, 4, 0.4)
+    whole, parts = (
+        chance(query, gallery, ideal="list", tolerance=1.0, memory=memory)
+        for memory in (2**30, 10**4)
+    )
+    for name, value in whole.summary().items():
+        error = whole.standard_error[name] + parts.standard_error[name]
+        assert abs(parts.summary()[name] - value) <= 4 * error + 1e-12
+
+
 @pytest.mark.parametrize("items, exact", [(5, True), (6, True), (7, False)])
 def test_nothing_is_drawn_where_the_list_is_not_cut(items, exact, monkeypatch):
     """A list of no more than TOP items has the whole gallery in it, and the ideal of both."""

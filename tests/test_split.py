@@ -124,3 +124,6 @@ def test_the_splits_of_a_small_archive_as_they_ever_were():
     assert [part.tolist() for part in plain] == [train, [6, 15], [0, 5, 14, 8]]
     train = [9, 18, 3, 7, 1, 16, 19, 13, 11, 2, 4, 10, 6, 0]
     assert [part.tolist() for part in stratified] == [train, [15, 8], [17, 12, 5, 14]]
+    ties = [make_split(np.ones((7, 1)), seed, stratified=True) for seed in range(6)]
+    held = [(split.validation.item(), split.test.item()) for split in ties]
+    assert held == [(1, 0), (3, 6), (4, 1), (4, 3), (6, 3), (5, 6)]
