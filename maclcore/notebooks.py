@@ -21,7 +21,8 @@ from jupyter_core.utils import ensure_event_loop
 from traitlets import Integer
 from traitlets.config import Config
 
-from maclcore.data import ARCHIVES
+from maclcore.data import archive_name
+from maclcore.model import weights_name
 from maclcore.paths import ROOT, data_root, figures_root, results_root
 
 #: notebooks that read the store, and the one that trains what they read
@@ -129,16 +130,13 @@ def execute(file: Path, target: Path, parameters: Mapping[str, object], threads:
 def _absolute(parameters: Mapping[str, object]) -> dict[str, object]:
     """The parameters for kernels, which run in another folder: the caller's paths made absolute.
 
-    Names of archives stay names, and so does what the data folder has under a bare name.
+    What is not found stays as it is: the notebook will say so.
     """
     given = dict(parameters)
-    data = data_root()
-    places = {"archive": (data, Path.is_dir), "weights": (data / "weights", Path.is_file)}
-    for key, (root, exists) in places.items():
-        value = str(given.get(key) or "")
-        named = value in ("", *ARCHIVES) or (Path(value).name == value and exists(root / value))
-        if not named and exists(path := Path(os.path.expanduser(value))):
-            given[key] = str(path.absolute())
+    for key, found_by in (("archive", archive_name), ("weights", weights_name)):
+        if given.get(key):
+            with suppress(ValueError, OSError):
+                given[key] = found_by(str(given[key]))
     return given
 
 
