@@ -971,6 +971,13 @@ def test_registry():
         assert getattr(losses, name) is loss.function
 
 
+def test_methods_are_called_as_in_the_tables():
+    assert [losses.method_label(name) for name in ORDER] == [LOSSES[name].label for name in ORDER]
+    assert losses.method_label("wg_macl") == "Wg-MACL"
+    for name, label in (("chance", "Chance"), ("mACL", "MACL"), ("o", "O"), ("", "")):
+        assert losses.method_label(name) == label
+
+
 def test_oml_of_perfect_clusters():
     """Six images, three labels, two images each: as released, the optimum is 1 - 2/6."""
     y = torch.eye(3)[[0, 0, 1, 1, 2, 2]]

@@ -387,6 +387,9 @@ class Elsewhere:
     def __setitem__(self, at, value):
         self.keys[at] = value
 
+    def numpy(self):
+        raise TypeError("can't convert cuda tensor to numpy")
+
 
 @pytest.mark.parametrize("k", [1, 3, 12])
 def test_a_gpu_selects_as_a_cpu_does(k):
@@ -699,6 +702,18 @@ def test_values_done_by_hand():
     assert row["mAP@0.6"] == pytest.approx(1 / 3)
     assert row["nDCG(sim)@100"] == pytest.approx((1 + 3 / 2) / (3 + 1 / math.log2(3)))
     assert row["wAP@100"] == pytest.approx((1 / 2 + (1 / 2 + 2 / 3) / 3) / 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+@pytest.mark.parametrize("area", ["rectangle", "trapezoid"])
+def test_relevance_of_any_type(dtype, area):
+    relevant = torch.from_numpy(np.random.default_rng(0).random((9, 600)) < 0.6)
+    relevant[0] = False
+    found = metrics.average_precision(relevant.to(dtype), area=area)
+    expected = [loop_ap(row, sum(row), area) if any(row) else math.nan for row in relevant.tolist()]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    divided = metrics.average_precision(relevant.to(dtype), None, torch.full((9,), 700), area)
+    np.testing.assert_allclose(divided, [loop_ap(row, 700, area) for row in relevant.tolist()])
 
 
 def test_one_hit_on_top_is_worth_one_or_one_over_the_missed():
