@@ -375,7 +375,7 @@ def test_every_reading_of_macl_is_its_formula(choice):
     """None is left to the luck of what is drawn."""
     z, y = random_batch(1, 8, 5, rate=0.5)
     _, training = random_batch(2, 12, 5, rate=0.5)
-    y[3], y[5, 1:], training[:, 4] = False, False, False  # no label, one label, one never seen
+    y[3], y[5:7], training[:, 4] = False, torch.eye(5)[0] > 0, False  # none, one alone, one unseen
     expected = ref_macl((z @ z.T).tolist(), sets_of(y), sets_of(training), **choice)
     found = loss_of("macl", z, y, LabelStatistics.from_labels(training), **choice)
     assert found.item() == pytest.approx(expected, rel=1e-9)
