@@ -497,6 +497,8 @@ def test_the_table_holds_no_row_twice(monkeypatch):
         return Terms(*LOSSES["supcon_all"].function.weights(pairs))
 
     terms, own, R, a, b = kernel.tiles(weights, pairs, len(y))(slice(0, 6))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pairs.y = y  # its sums are kept
     assert seen == [3] and own.tolist() == list(range(6))
     assert terms.W[0].tolist() == [1, 1, 0, 0, 0, 0] and terms.W[5].tolist() == [0] * 6
     assert terms.W[2].tolist() == [0, 0, 0.5, 0.5, 0.5, 0] and R.tolist() == [1, 1, 1, 1, 1, 0]

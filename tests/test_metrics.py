@@ -803,6 +803,18 @@ def test_search_gives_the_nearest_first_and_no_more_than_there_are(seed, k, item
     assert search(zq, zg)[0].shape == (4, min(10, items)), "ten, unless told otherwise"
 
 
+def test_search_is_done_where_the_queries_are(monkeypatch):
+    asked, best = [], retrieval.best_keys
+    monkeypatch.setattr(
+        retrieval,
+        "best_keys",
+        lambda *a, **given: asked.append(given["device"]) or best(*a, **given),
+    )
+    z = torch.eye(3)
+    assert search(z, z, 1)[0][:, 0].tolist() == rank(z @ z.T, 1)[:, 0].tolist() == [0, 1, 2]
+    assert asked == [z.device] * 2
+
+
 def test_unit_rows_read_again_are_those_of_a_fresh_reader():
     z = np.random.default_rng(0).normal(size=(20, 5))
     slices = [slice(0, 5), slice(5, 10), slice(0, 5), slice(0, 5), slice(0, 20, 3), slice(0, 20)]
