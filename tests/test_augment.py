@@ -83,6 +83,16 @@ def test_hue_keeps_grey_and_moves_colour():
     assert (aug.augment(red, neutral(hue=1.0)) - red / 255).abs().max() > 0.02
 
 
+def test_colours_beyond_white_and_black_are_cut():
+    black, white = (torch.full((1, 3, 8, 8), value, dtype=torch.uint8) for value in (10, 245))
+    image = torch.cat([black[..., :4], white[..., 4:]], dim=3)
+    got = aug.augment(image, neutral(contrast=1.0, brightness=1.0))
+    assert got.min() == 0 and got.max() == 1  # 1.2 times away from the mean, and brighter
+    numbers = aug.draw(40, seed=0, epoch=0)
+    drawn = aug.augment(image.expand(40, -1, -1, -1), numbers)
+    assert 0 <= drawn.min() and drawn.max() <= 1 and drawn.dtype == torch.float32
+
+
 def test_magnitudes_are_those_that_stored_features_were_made_with():
     """Whoever changes one changes `RULE`, and with it what stored features are known by."""
     assert (aug.CROP_AREA, aug.CROP_RATIO, aug.ROTATION) == ((0.5, 1.0), (3 / 4, 4 / 3), 10.0)

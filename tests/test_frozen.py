@@ -63,6 +63,20 @@ def test_epochs_take_the_views_by_turns(archive):
     assert torch.equal(stored.of_epoch(1, 2), torch.cat([a, b], dim=1))
 
 
+@pytest.mark.parametrize("stored", [1, 2, 3, 5])
+def test_no_view_comes_again_before_all_the_others(stored):
+    views = np.arange(stored * 4.0).reshape(stored, 2, 2).astype(np.float32)
+    features = frozen.Features(views[0], views)
+    for taken in (1, 2):
+        turn = 0
+        for epoch in range(7):
+            found = features.of_epoch(epoch, taken)
+            assert found.shape == (2, 2 * taken)
+            for part in found.split(2, dim=1):
+                assert np.array_equal(part, views[turn % stored])
+                turn += 1
+
+
 def test_features_are_computed_once_for_all_that_they_depend_on(archive, monkeypatch):
     written = []
     write = frozen._write

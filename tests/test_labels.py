@@ -128,6 +128,10 @@ def test_more_images_than_a_word_has_bits(n, width):
 
 
 def test_remembered_supports_are_bounded(monkeypatch):
+    stats = LabelStatistics.from_labels(np.eye(20))
+    for label in range(20):
+        stats.support(np.eye(20)[[label]])
+    assert len(stats._memo) == 20, "each is counted once"
     monkeypatch.setattr(labels, "_MEMO", 5)
     stats = LabelStatistics.from_labels(np.eye(20))
     for label in range(20):

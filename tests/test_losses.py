@@ -376,6 +376,7 @@ def test_every_reading_of_macl_is_its_formula(choice):
     """None is left to the luck of what is drawn."""
     z, y = random_batch(1, 8, 5, rate=0.5)
     _, training = random_batch(2, 12, 5, rate=0.5)
+    y[3], y[5:7], training[:, 4] = False, torch.eye(5)[0] > 0, False  # none, one alone, one unseen
     expected = ref_macl((z @ z.T).tolist(), sets_of(y), sets_of(training), **choice)
     found = loss_of("macl", z, y, LabelStatistics.from_labels(training), **choice)
     assert found.item() == pytest.approx(expected, rel=1e-9)
@@ -578,6 +579,8 @@ def test_the_table_holds_no_row_twice(monkeypatch):
         return Terms(*LOSSES["supcon_all"].function.weights(pairs))
 
     terms, own, R, a, b = kernel.tiles(weights, pairs, len(y))(slice(0, 6))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pairs.y = y  # its sums are kept
     assert seen == [3] and own.tolist() == list(range(6))
     assert terms.W[0].tolist() == [1, 1, 0, 0, 0, 0] and terms.W[5].tolist() == [0] * 6
     assert terms.W[2].tolist() == [0, 0, 0.5, 0.5, 0.5, 0] and R.tolist() == [1, 1, 1, 1, 1, 0]
@@ -1093,6 +1096,13 @@ def test_registry():
         given = (PROTOTYPES,) if name in PROTOTYPED else given
         assert torch.equal(module(Z, Y), loss.function(Z, Y, *given))
         assert getattr(losses, name) is loss.function
+
+
+def test_methods_are_called_as_in_the_tables():
+    assert [losses.method_label(name) for name in ORDER] == [LOSSES[name].label for name in ORDER]
+    assert losses.method_label("wg_macl") == "Wg-MACL"
+    for name, label in (("chance", "Chance"), ("mACL", "MACL"), ("o", "O"), ("", "")):
+        assert losses.method_label(name) == label
 
 
 def test_oml_of_perfect_clusters():

@@ -387,6 +387,9 @@ class Elsewhere:
     def __setitem__(self, at, value):
         self.keys[at] = value
 
+    def numpy(self):
+        raise TypeError("can't convert cuda tensor to numpy")
+
 
 @pytest.mark.parametrize("k", [1, 3, 12])
 def test_a_gpu_selects_as_a_cpu_does(k):
@@ -701,6 +704,18 @@ def test_values_done_by_hand():
     assert row["wAP@100"] == pytest.approx((1 / 2 + (1 / 2 + 2 / 3) / 3) / 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+@pytest.mark.parametrize("area", ["rectangle", "trapezoid"])
+def test_relevance_of_any_type(dtype, area):
+    relevant = torch.from_numpy(np.random.default_rng(0).random((9, 600)) < 0.6)
+    relevant[0] = False
+    found = metrics.average_precision(relevant.to(dtype), area=area)
+    expected = [loop_ap(row, sum(row), area) if any(row) else math.nan for row in relevant.tolist()]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    divided = metrics.average_precision(relevant.to(dtype), None, torch.full((9,), 700), area)
+    np.testing.assert_allclose(divided, [loop_ap(row, 700, area) for row in relevant.tolist()])
+
+
 def test_one_hit_on_top_is_worth_one_or_one_over_the_missed():
     y = np.ones((5, 1))
     hits = evaluate_scores(np.eye(5), y, map_cutoff=2).summary()
@@ -786,6 +801,18 @@ def test_search_gives_the_nearest_first_and_no_more_than_there_are(seed, k, item
     assert torch.equal(found, rank(cosine, k)) and torch.equal(found, rank(cosine)[:, :k])
     torch.testing.assert_close(values.double(), cosine.gather(1, found), rtol=0, atol=1e-7)
     assert search(zq, zg)[0].shape == (4, min(10, items)), "ten, unless told otherwise"
+
+
+def test_search_is_done_where_the_queries_are(monkeypatch):
+    asked, best = [], retrieval.best_keys
+    monkeypatch.setattr(
+        retrieval,
+        "best_keys",
+        lambda *a, **given: asked.append(given["device"]) or best(*a, **given),
+    )
+    z = torch.eye(3)
+    assert search(z, z, 1)[0][:, 0].tolist() == rank(z @ z.T, 1)[:, 0].tolist() == [0, 1, 2]
+    assert asked == [z.device] * 2
 
 
 def test_unit_rows_read_again_are_those_of_a_fresh_reader():

@@ -70,6 +70,13 @@ def test_the_last_keys_are_kept_in_order_once_there_are_enough(size, batches):
     assert len(queue.keys) == len(queue.labels) == size and int(queue.seen) == seen
 
 
+def test_the_queue_is_where_the_network_is():
+    queue = MomentumQueue(network().to("meta"), 4, 2, 3)
+    assert queue.keys.is_meta and queue.labels.is_meta
+    assert all(parameter.is_meta for parameter in queue.encoder.parameters())
+    assert queue.seen.device.type == "cpu", "where looking is free"
+
+
 def test_what_is_enqueued_keeps_no_graph():
     queue = MomentumQueue(network(), 3, 2, 3)
     keys = torch.randn(2, 2, requires_grad=True)

@@ -115,6 +115,7 @@ def test_a_seed_decides_what_is_drawn_and_nothing_else():
     first, again, other = (chance(y, seed=s, ideal="list", tolerance=1.0) for s in (0, 0, 1))
     pd.testing.assert_frame_equal(first.per_query, again.per_query)
     assert first.summary() == again.summary()
+    assert chance(y, ideal="list", tolerance=1.0).summary() == first.summary(), "0 if not given"
     same = (first.per_query == other.per_query).all()
     assert [name for name in METRICS if not same[name]] == ["nDCG(sim)@100", "nDCG@100"]
 
