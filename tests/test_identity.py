@@ -36,7 +36,7 @@ from maclcore.model import RetrievalNet
 from maclcore.recompute import agreement, recompute, weights_difference
 from maclcore.retrieval import embed
 from maclcore.store import Run, collect
-from maclcore.sweep import lacking, stored, sweep
+from maclcore.sweep import identities, lacking, stored, sweep
 from maclcore.train import _Training, load_model, train
 
 
@@ -695,3 +695,19 @@ def test_the_first_and_only_process_to_know_is_enough(folder):
     )
     words = [sys.executable, "-c", code, str(run.config.to_dict())]
     assert subprocess.check_output(words, text=True).strip() == run.run_id
+
+
+# --- The runs of record ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dlrsd", "ucm_multilabel", "ml_aid"])
+def test_every_stored_run_is_still_that_of_its_archive(name):
+    """Of the small images; those of the others are of the same archives, decoded larger."""
+    if not ((paths.data_root() / name).is_dir() and (paths.data_root() / "weights").is_dir()):
+        pytest.skip(f"{name} and the weights are not in {paths.data_root()}")
+    runs = [Run(file.parent) for file in paths.runs_root().glob(f"quick-{name}-*/result.json")]
+    assert len(runs) >= 48
+    sources, problems = identities([run.config for run in runs])
+    assert not problems
+    found = [identity.place(sources[run.config]) for run in runs]
+    assert found == runs and all(run.finished for run in found)
