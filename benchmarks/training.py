@@ -207,9 +207,7 @@ def random_archive(size: int, images: int, folder: str) -> Archive:
     labels = (generator.random((50, 17)) < 0.2)[generator.integers(0, 50, images)]
     labels[:, 0] |= ~labels.any(axis=1)
     names = tuple(map(str, range(images)))
-    return Archive(
-        "random", np.load(file, mmap_mode="r"), labels, names[:17], names, names, "", "Random"
-    )
+    return Archive("random", np.load(file, mmap_mode="r"), labels, names[:17], names, "", "Random")
 
 
 def measure(way: str, size: int, images: int, batch: int, micro: int, steps: int, device: str):

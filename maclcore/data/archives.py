@@ -72,10 +72,10 @@ class Archive:
     labels: np.ndarray
     label_names: tuple[str, ...]
     names: tuple[str, ...]
-    contents: tuple[str, ...]  #: of each image a hash of its file
     fingerprint: str
     title: str
     footnote: str = ""
+    contents: tuple[str, ...] = ()  #: of each image a hash of its file
 
     def __len__(self) -> int:
         return len(self.names)
@@ -542,7 +542,7 @@ def _archive(
     digest.update(labels.tobytes())
     fingerprint = digest.hexdigest()[:16]
     return Archive(
-        name, images, labels, label_names, names, tuple(contents), fingerprint, title, footnote
+        name, images, labels, label_names, names, fingerprint, title, footnote, tuple(contents)
     )
 
 
