@@ -39,7 +39,7 @@ reproduce: env
 # and 06 and 07 at the smoke profile, in which `make reproduce` runs them.
 test: env
 	@failed=; \
-	$(PY) -m pytest -n 2 tests || failed="$$failed tests"; \
+	$(PY) -m pytest -n 2 -p no:nbval tests || failed="$$failed tests"; \
 	$(NBVAL) --nbval $(COMPARED) || failed="$$failed notebooks-compared"; \
 	$(NBVAL) --nbval-lax $(filter-out $(COMPARED),$(NOTEBOOKS)) || failed="$$failed notebooks-run"; \
 	MACL_FIGURES="$(CURDIR)/.pytest_cache/figures" $(PY) -m maclcore notebooks --only 06 07 || failed="$$failed notebooks-smoke"; \
