@@ -92,7 +92,7 @@ class Here:
     def free(self) -> int:
         return 1 - len(self.flying)
 
-    def start(self, config: Config, wait: float, expected: Identity | None) -> None:
+    def start(self, config: Config, wait: float, expected: Identity) -> None:
         self.flying.append((config, attempt(config, wait, expected)))
 
     def ended(self) -> Ended:
@@ -147,7 +147,7 @@ class Processes:
     def free(self) -> int:
         return len(self.idle)
 
-    def start(self, config: Config, wait: float, expected: Identity | None) -> None:
+    def start(self, config: Config, wait: float, expected: Identity) -> None:
         worker = self.idle.pop()
         self.flying[worker.pipe] = worker, config
         with suppress(OSError):  # if it is dead, `ended` will find out
@@ -204,7 +204,7 @@ class Cluster:
         gpus = self.gpus()
         return (sum(gpus) or len(gpus)) - len(self.flying)
 
-    def start(self, config: Config, wait: float, expected: Identity | None) -> None:
+    def start(self, config: Config, wait: float, expected: Identity) -> None:
         folders = {"MACL_RESULTS": str(results_root()), "MACL_DATA": str(data_root())}
         resources = {"GPU": 1} if any(self.gpus()) else None
         future = self.client.submit(
