@@ -257,8 +257,8 @@ def test_another_split_is_another_run(folder, monkeypatch, capsys):
 # --- Killed, and resumed over something else ------------------------------------------------------
 
 
-def killed_after(config, epochs, monkeypatch):
-    """Train and stop when so many epochs are saved."""
+def killed_after(config, epochs, monkeypatch, work=silent):
+    """Do `work`, which trains, and stop it when so many epochs are saved."""
     validate = _Training.validate
 
     def stopping(self):
@@ -269,7 +269,7 @@ def killed_after(config, epochs, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(_Training, "validate", stopping)
         with pytest.raises(KeyboardInterrupt):
-            silent(config)
+            work(config)
 
 
 def undisturbed(config, tmp_path, monkeypatch):
@@ -514,17 +514,7 @@ def test_a_killed_recomputation_is_taken_up_and_a_failed_one_leaves_nothing(fold
     run = silent(config)
     root = paths.results_root() / "recomputed"
     for saved, left in ((0, 0), (2, 1)):
-        validate = _Training.validate
-
-        def stopping(self, saved=saved, validate=validate):
-            if len(self.history) == saved:
-                raise KeyboardInterrupt
-            return validate(self)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(_Training, "validate", stopping)
-            with pytest.raises(KeyboardInterrupt):
-                recompute(run.run_id, progress=False)
+        killed_after(run.run_id, saved, monkeypatch, lambda id: recompute(id, progress=False))
         assert len(list(root.glob("*/*"))) == left
     _, again = recompute(run.run_id, progress=False)
     assert len(list(root.glob("*/*"))) == 1 and again.metrics == run.metrics
