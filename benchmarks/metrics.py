@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from maclcore.data import synthetic
+from maclcore.evaluation.retrieval import evaluate, evaluate_scores
 from maclcore.labels import jaccard
-from maclcore.metrics import evaluate, evaluate_scores
 
 IMAGES, DIM = 978, 512
 

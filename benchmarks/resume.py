@@ -22,7 +22,7 @@ def run(options: dict, results: str, phase, lasted) -> None:
     """Train; `phase` says at any time which of PHASES it is in, `lasted` how long each lasts."""
     os.environ["MACL_RESULTS"] = results
     from maclcore import Config, train
-    from maclcore.train import _Training
+    from maclcore.training.loop import _Training
 
     def told(method, number):
         def wrapped(*arguments):
@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from maclcore import Config
     from maclcore.store import Run
-    from maclcore.train import load_model
+    from maclcore.training import load_model
 
     chosen = {name: getattr(arguments, name) for name in ("archive", "epochs", "backbone")}
     options = {"profile": "smoke", **chosen}

@@ -19,7 +19,7 @@ def timed(function, *arguments, **words) -> tuple[float, float]:
 def overhead(count: int) -> None:
     """Seconds a run beyond its own, for short runs that train."""
     from maclcore import Config, train
-    from maclcore.sweep import sweep
+    from maclcore.experiments.sweep import sweep
 
     tiny = Config.from_profile("smoke", epochs=1, backbone="shufflenet_v2_x0_5")
     train(tiny, progress=False)  # the archive is drawn, everything is imported
@@ -37,7 +37,7 @@ def workers(count: int) -> None:
     """Wall clock with this process, which has all threads, and with two that share them; the start
     of these, some seconds, included. The runs are those of the smoke profile."""
     from maclcore import Config
-    from maclcore.sweep import sweep
+    from maclcore.experiments.sweep import sweep
 
     seconds = {}
     for number in (1, 2):

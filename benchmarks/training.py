@@ -23,8 +23,8 @@ from maclcore.data import Archive, Split, augment, load_archive
 from maclcore.data.augment import draw
 from maclcore.data.sampler import shuffled
 from maclcore.data.stream import Images
-from maclcore.model import RetrievalNet, autocast
-from maclcore.train import _Training, train
+from maclcore.models.network import RetrievalNet, autocast
+from maclcore.training.loop import _Training, train
 
 
 def session(config: Config, archive: Archive, split: Split, device: torch.device) -> _Training:

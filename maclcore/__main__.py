@@ -85,7 +85,7 @@ def train(
         tensorboard: also write the log as events into the run's folder, for `tensorboard --logdir`;
             MACL_TENSORBOARD=1 does the same for any command.
     """
-    from maclcore.train import train as run_training
+    from maclcore.training import train as run_training
 
     if tensorboard:
         os.environ["MACL_TENSORBOARD"] = "1"
@@ -129,13 +129,13 @@ def evaluate(
     import numpy as np
     import torch
 
-    from maclcore import reference
-    from maclcore.identity import unseen
-    from maclcore.metrics import evaluate as measure
-    from maclcore.model import resolve_precision
-    from maclcore.retrieval import embed
+    from maclcore.evaluation import reference
+    from maclcore.evaluation.embedding import embed
+    from maclcore.evaluation.retrieval import evaluate as measure
+    from maclcore.models.network import resolve_precision
     from maclcore.store import Run
-    from maclcore.train import load_model
+    from maclcore.store.identity import unseen
+    from maclcore.training import load_model
 
     found = Run.find(run)
     config = found.config
@@ -230,8 +230,8 @@ def recompute(
         quiet: no progress bar.
         data: the folder that holds the archives; default: MACL_DATA.
     """
-    from maclcore.recompute import agreement, weights_difference
-    from maclcore.recompute import recompute as run_again
+    from maclcore.experiments.recompute import agreement, weights_difference
+    from maclcore.experiments.recompute import recompute as run_again
     from maclcore.store import compare as differences
 
     _use(data)
@@ -292,9 +292,9 @@ def sweep(
             the stored times does not fit.
         dry_run: list the runs, what each would cost and how that is known, and stop.
     """
-    from maclcore.experiments import EXPERIMENTS
-    from maclcore.sweep import estimate, lacking
-    from maclcore.sweep import sweep as run_sweep
+    from maclcore.experiments.paper import EXPERIMENTS
+    from maclcore.experiments.sweep import estimate, lacking
+    from maclcore.experiments.sweep import sweep as run_sweep
 
     names = EXPERIMENTS if experiments == ("all",) else experiments
     for name in names:
@@ -351,7 +351,7 @@ def notebooks(
         only: numbers of the notebooks to run, such as 05 06.
         jobs: notebooks at a time; default: the number of cores.
     """
-    from maclcore.notebooks import run as run_notebooks
+    from maclcore.experiments.notebooks import run as run_notebooks
 
     parameters = {"profile": profile, "archive": archive, "weights": weights}
     parameters["seeds"] = list(seeds)  # papermill writes a tuple as text
@@ -376,8 +376,8 @@ def claims(*, measure: bool = False, output: Path | None = None) -> None:
             stored runs on queries with rare labels. Takes minutes.
         output: the file to write; default: claims.csv in the results folder.
     """
-    from maclcore import evidence
-    from maclcore.claims import ledger
+    from maclcore.audit import evidence
+    from maclcore.audit.claims import ledger
     from maclcore.store import write_csv
 
     if measure:
@@ -413,10 +413,10 @@ def search(
     import numpy as np
 
     from maclcore.data.cache import decode
-    from maclcore.retrieval import embed
-    from maclcore.retrieval import search as nearest_images
+    from maclcore.evaluation.embedding import embed
+    from maclcore.evaluation.ranking import search as nearest_images
     from maclcore.store import Run
-    from maclcore.train import load_model
+    from maclcore.training import load_model
 
     found = Run.find(run)
     source = _archive_of(found, archive, data)
@@ -450,7 +450,7 @@ def _use(data: Path | None) -> None:
 def _archive_of(run: "Run", archive: str | None, data: Path | None) -> "Archive":  # noqa: F821
     """The archive named, or else the run's own, if that is what the run was made from."""
     from maclcore.data import load_archive
-    from maclcore.identity import check, identify
+    from maclcore.store.identity import check, identify
 
     _use(data)
     if archive is not None:
@@ -540,7 +540,7 @@ def _train_with_profile(arguments: list[str]) -> Callable[..., None]:
 def _frame(table: Path) -> None:
     """Print floor and ceiling of every metric, from the labels of a table."""
     from maclcore.data import read_labels
-    from maclcore.reference import chance, oracle
+    from maclcore.evaluation.reference import chance, oracle
 
     y, label_names = read_labels(table)
     print(f"{table.name}: {len(y):,} images, {len(label_names)} labels; each a query to the others")

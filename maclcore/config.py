@@ -41,9 +41,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 class Config:
     """What is asked of a run, by name. Defaults are the paper's (§4.2).
 
-    What the names stand for, images, labels and weights, is `maclcore.identity`'s. Numbers of NumPy
-    and paths are taken for what they are. An unknown field or profile, or a value that a field
-    cannot have, raises a TypeError or ValueError that names the field, or the nearest one.
+    What the names stand for, images, labels and weights, is `maclcore.store.identity`'s. Numbers of
+    NumPy and paths are taken for what they are. An unknown field or profile, or a value that a
+    field cannot have, raises a TypeError or ValueError that names the field, or the nearest one.
     """
 
     #: synthetic | dlrsd | ucm_multilabel | ml_aid | whdld | a folder of your own
@@ -85,7 +85,7 @@ class Config:
     #: the whole batch, but BatchNorm sees only this many at once; None: the whole batch
     micro_batch: int | None = None
     #: 0: all of the network trains. Else the head alone, on the backbone's features of so many
-    #: augmented views of each image, which epochs take by turns (`maclcore.frozen`)
+    #: augmented views of each image, which epochs take by turns (`maclcore.training.frozen`)
     frozen_views: int = 0
     #: auto: bf16 autocast where the hardware multiplies bf16, else fp32
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -153,7 +153,7 @@ class Config:
         """Readable, and unique to the configuration: equal ids mean equal configurations.
 
         Of a folder or a file the name alone counts, wherever it lies and however its path was
-        typed: which of that name it is, `maclcore.identity` tells by its content.
+        typed: which of that name it is, `maclcore.store.identity` tells by its content.
         """
         return self._id(_name(self.archive), _name(self.weights).removesuffix(SUFFIX))
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
-_IN_REPOSITORY = (_PACKAGE.parent / "results" / "paper").is_dir()
+#: the folder of the package itself
+PACKAGE = Path(__file__).resolve().parent
+_IN_REPOSITORY = (PACKAGE.parent / "results" / "paper").is_dir()
 #: the repository; for a copy installed elsewhere, the folder one works in
-ROOT = _PACKAGE.parent if _IN_REPOSITORY else Path.cwd()
+ROOT = PACKAGE.parent if _IN_REPOSITORY else Path.cwd()
 
 
 def data_root() -> Path:
@@ -46,7 +47,7 @@ def _folder(variable: str, default: Path) -> Path:
 def paper_root() -> Path:
     """The published tables; part of the repository, and in a copy installed elsewhere of the
     package, so `MACL_RESULTS` does not move them."""
-    return (ROOT if _IN_REPOSITORY else _PACKAGE) / "results" / "paper"
+    return (ROOT if _IN_REPOSITORY else PACKAGE) / "results" / "paper"
 
 
 @contextmanager

@@ -56,8 +56,8 @@ class TinyNet(nn.Module):
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """An empty store, and TinyNet in place of the network, in this process only."""
-    training = importlib.import_module("maclcore.train")  # the attribute is the function
+    training = importlib.import_module("maclcore.training.loop")  # the attribute is the function
     monkeypatch.setattr(training, "RetrievalNet", TinyNet)
-    monkeypatch.setattr("maclcore.store.git_revision", lambda: "")
+    monkeypatch.setattr("maclcore.store.provenance.git_revision", lambda: "")
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
     return tmp_path / "results"

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from maclcore.__main__ import VERBS, main
-from maclcore.experiments import EXPERIMENTS
+from maclcore.experiments.paper import EXPERIMENTS
 from maclcore.paths import runs_root
 from maclcore.store import collect, runs
-from maclcore.train import _Training
+from maclcore.training.loop import _Training
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_offline_the_imagenet_weights_are_an_error_with_the_ways_out(
     def offline(*_, **words):
         raise error
 
-    monkeypatch.setattr("maclcore.model.get_model", offline)
+    monkeypatch.setattr("maclcore.models.network.get_model", offline)
     words = ["train", "--archive", str(archive), "--weights", "imagenet", "--quiet"]
     assert main(words) == 1
     err = capsys.readouterr().err

@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 import torch
 
-from maclcore import evidence, paths, revision
+from maclcore import paths
+from maclcore.audit import evidence
+from maclcore.store.provenance import git_revision
+from maclcore.audit.evidence import Evidence
 from maclcore.data.stream import Images
-from maclcore.evidence import Evidence
+from maclcore.store import revision
 
 OURS, OTHERS = '[project]\nname = "maclcore"\n', '[project]\nname = "theirs"\n'
 
@@ -195,9 +198,11 @@ def test_the_wheel_of_the_source_distribution_is_the_same(source, wheel, tmp_pat
 
 SCRIPT = """
 import json, maclcore
-from maclcore import evidence, paths, store
+from maclcore import paths
+from maclcore.audit import evidence
+from maclcore.store.provenance import git_revision
 counts = evidence.Evidence.load().counts
-found = [maclcore.__file__, store.git_revision(), len(counts), paths.results_root()]
+found = [maclcore.__file__, git_revision(), len(counts), paths.results_root()]
 print(json.dumps([str(value) for value in found]))
 """
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from maclcore import labels
+from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import TABLE_LABELS, LabelStatistics, as_labels, jaccard
 from maclcore.losses import macl
-from maclcore.metrics import evaluate
 
 TABLE = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
 

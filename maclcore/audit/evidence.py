@@ -1,0 +1,304 @@
+"""What the paper's claims are held against: its own tables, stored runs, labels of real archives.
+
+Runs are compared seed by seed. A seed has its own split, so that the spread of the paired
+differences holds the luck of training, of the split and of the queries.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr, t
+
+from maclcore import paths
+from maclcore.audit.breakdown import frequency_groups
+from maclcore.config import Config
+from maclcore.data import load_archive, make_split
+from maclcore.evaluation.reference import chance, oracle
+from maclcore.evaluation.retrieval import METRICS
+from maclcore.experiments.paper import paper_table, weights_label
+from maclcore.labels import LabelStatistics, jaccard
+from maclcore.losses import LOSSES, method_label, pair_weights
+from maclcore.store import Run, collect, write_csv
+
+#: archives of Tables 4 to 6
+ARCHIVES = {"dlrsd": "DLRSD", "ml_aid": "ML-AID", "whdld": "WHDLD"}
+SEEDS = 3  # fewer decide nothing: their interval is too wide, or there is none
+SPLITS = range(20)
+BATCH = 128
+#: runs that are compared agree in these, and differ in what `method` names
+PROTOCOL = ["profile", "image_size", "epochs", "weights", "archive: fingerprint"]
+SYMBOLS = {"alpha": "α", "beta": "β", "temperature": "τ"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a check may look at; it reads files and computes nothing large."""
+
+    runs: pd.DataFrame  #: `comparable_runs`
+    rare: pd.DataFrame  #: the same rows as far as measured, metrics over `rare_queries`
+    labels: pd.DataFrame  #: `label_statistics`, indexed by (archive, quantity)
+    tables: dict[str, pd.DataFrame]  #: archive -> Table 4, 5 or 6, in percent
+    pretraining: pd.DataFrame  #: Table 7, indexed by (archive, method, pretrained)
+    quoted: pd.DataFrame  #: values that only the text states, with their place
+    splits: pd.DataFrame  #: Table 2
+    counts: pd.DataFrame  #: Table 3
+
+    @classmethod
+    def load(cls) -> "Evidence":
+        """From the store and the tables; of `labels.csv` the store's own, or the published one."""
+        runs, folder, store = comparable_runs(), paths.paper_root(), paths.results_root()
+        own, measured = store / "labels.csv", store / "rare_queries.csv"
+        labels = own if own.is_file() else folder.parent / "labels.csv"
+        rare = pd.DataFrame(columns=["run_id", *METRICS])
+        rare = (pd.read_csv(measured) if measured.is_file() else rare).set_index("run_id")
+        return cls(
+            runs=runs,
+            rare=runs.drop(columns=list(METRICS)).join(rare[list(METRICS)], how="inner"),
+            labels=pd.read_csv(labels, index_col=["archive", "quantity"]),
+            tables={name: paper_table(name) for name in ARCHIVES},
+            pretraining=pd.read_csv(folder / "table7.csv", index_col=[0, 1, 2]),
+            quoted=pd.read_csv(folder / "quoted.csv", dtype={"value": float}),
+            splits=pd.read_csv(folder / "table2.csv", index_col="archive"),
+            counts=pd.read_csv(folder / "table3.csv", index_col="label"),
+        )
+
+
+def method(loss: str, **setting) -> str:
+    """A loss and what it changes in its defaults and the recipe: "macl temperature=0.3"."""
+    words = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in setting.items())
+    return " ".join([loss, *sorted(words)])
+
+
+def describe(name: str) -> str:
+    """A `method` as sentences call it: "MACL (τ = 0.3, w = 1)"."""
+    loss, *words = name.replace("reweight=False", "w=1").split()
+    words = [word.split("=") for word in words]
+    setting = ", ".join(f"{SYMBOLS.get(key, key)} = {value}" for key, value in words)
+    setting = setting.replace("-", "−")
+    return method_label(loss) + (f" ({setting})" if setting else "")
+
+
+def comparable_runs() -> pd.DataFrame:
+    """Rows of `collect()` in which nothing departs from the profile but the loss's parameters, the
+    learning rate, the epochs and the initial weights; smoke runs left out.
+
+    Adds `method`, `log seconds` and the last epoch's `mean_cosine`. Runs that start from random
+    weights stand beside each choice of pretrained ones.
+    """
+    rows, kept = collect(), {}
+    varied = ("archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights", "seed")
+    for run_id in rows.index:
+        run = Run.find(run_id)
+        config = run.config
+        given = {name: getattr(config, name) for name in varied}
+        plain = Config.from_profile(config.profile, split_seed=config.seed, **given)
+        if config.profile == "smoke" or config != plain:
+            continue
+        defaults = LOSSES[config.loss].defaults if config.loss in LOSSES else {}
+        setting = {k: v for k, v in config.loss_params.items() if v != defaults.get(k)}
+        if config.lr != Config.lr:
+            setting["lr"] = config.lr
+        if config.weights == "none":
+            setting["weights"] = "none"
+        cosine = run.history["mean_cosine"].iloc[-1] if len(run.history) else np.nan
+        kept[run_id] = method(config.loss, **setting), cosine
+    extra = pd.DataFrame.from_dict(kept, orient="index", columns=["method", "mean_cosine"])
+    rows = rows.loc[list(kept)].join(extra)
+    # a parameter may be given at its default: the same run by another name
+    rows = rows[~rows.reindex(columns=["archive", *PROTOCOL, "method", "seed"]).duplicated()]
+    seconds = pd.Series(rows.get("seconds"), index=rows.index, dtype=float)
+    rows["log seconds"] = np.log(seconds.where(seconds > 0))
+    scratch = rows["weights"] == "none"
+    choices = rows.loc[~scratch, "weights"].unique()
+    return pd.concat([rows[~scratch], *(rows[scratch].assign(weights=w) for w in choices)])
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how much a method is ahead of rivals in one quantity, seed by seed, in percent points."""
+
+    name: str
+    metric: str
+    rivals: Sequence[str]
+    gaps: pd.DataFrame  #: seeds × those of the rivals that have been run; method − rival
+    protocol: str = ""  #: in words
+    runs: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return describe(self.name)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a rival: mean, 95 % t-interval (low, high; NaN for one seed), n seeds."""
+        n, half = self.gaps.count(), self.gaps.sem()
+        half = half * t.isf(0.025, (n - 1).where(n > 1))
+        mean = self.gaps.mean()
+        return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n})
+
+    @property
+    def status(self) -> str:
+        """ahead (of every rival's interval), behind (one of them), even, or missing."""
+        table = self.table[self.table["n"] >= SEEDS]
+        if (table["high"] < 0).any():
+            return "behind"
+        if len(table) < len(self.rivals):
+            return "missing"
+        return "ahead" if (table["low"] > 0).all() else "even"
+
+
+def told(leads: Iterable[Lead]) -> str:
+    """Gaps to the strongest rival of each: "MACL − LBase, n = 3: mAP@0.4 +1.0 [+0.2, +1.8], …"."""
+    gaps = {}
+    for one in leads:
+        table = one.table.dropna(subset="mean")
+        if table.empty:
+            gaps.setdefault("no runs", []).append(one.metric)
+            continue
+        rival = table["mean"].idxmin()
+        mean, low, high, n = table.loc[rival]
+        interval = f" [{low:+.1f}, {high:+.1f}]" if n > 1 else ""
+        gap = f"{one.metric} {mean:+.1f}{interval}".replace("-", "−")
+        gaps.setdefault(f"{one.title} − {describe(rival)}, n = {n:.0f}", []).append(gap)
+    return "; ".join(f"{pair}: {', '.join(dict.fromkeys(gap))}" for pair, gap in gaps.items())
+
+
+def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], metric: str) -> Lead:
+    """`name` against `rivals` under one protocol: that with most seeds (up to `SEEDS`) of all of
+    them, then most rivals; fine-tuning before runs of the head alone; then most epochs."""
+    rows = runs[(runs["archive"] == archive) & runs["method"].isin([name, *rivals])]
+    best, chosen = (), None
+    for protocol, part in rows.groupby(PROTOCOL):
+        wide = part.pivot(index="seed", columns="method", values=metric).astype(float)
+        if name not in wide:
+            continue
+        gaps = 100 * wide.drop(columns=name).rsub(wide[name], axis=0)
+        gaps = gaps.dropna(how="all").dropna(axis=1, how="all")
+        complete = len(gaps.dropna()) if gaps.shape[1] == len(rivals) else 0
+        merit = (min(complete, SEEDS), gaps.shape[1], protocol[0] != "frozen", protocol[2])
+        if gaps.size and merit > best:
+            best, chosen = merit, (protocol, part, gaps)
+    if chosen is None:
+        return Lead(name, metric, rivals, pd.DataFrame(dtype=float))
+    (profile, size, epochs, weights, _), part, gaps = chosen
+    title = part["archive: title"].iloc[0]
+    words = f"{title} at {size} px, {epochs} epochs, weights {weights_label(weights)}"
+    words += ", only the head trained" * (profile == "frozen")
+    used = part[part["seed"].isin(gaps.index)]
+    return Lead(name, metric, rivals, gaps, f"{words} ({profile})", tuple(used.index))
+
+
+def difference(one: Lead, other: Lead) -> Lead:
+    """How much larger the first lead is than the second, of one rival each."""
+    gaps = pd.DataFrame()
+    if one.gaps.size and other.gaps.size and one.protocol == other.protocol:
+        gaps = (one.gaps.iloc[:, 0] - other.gaps.iloc[:, 0]).dropna().to_frame(other.name)
+    metric = f"gain in {one.metric}"
+    return Lead(one.name, metric, [other.name], gaps, one.protocol, one.runs + other.runs)
+
+
+def label_statistics(archives: Sequence[str] = ("dlrsd", "ml_aid")) -> pd.DataFrame:
+    """What the labels of real archives say, (archive, quantity) -> mean and standard deviation
+    over twenty random splits. Needs the archives in the data folder; takes a minute."""
+    rows = {}
+    for name in archives:
+        y = load_archive(name, progress=False).labels
+        splits = [make_split(y, seed) for seed in SPLITS]
+        values = pd.DataFrame([_of_split(y[s.train], y[s.test]) for s in splits])
+        for quantity in values:
+            rows[name, quantity] = values[quantity].mean(), values[quantity].std().round(9)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "deviation"])
+    table.index = pd.MultiIndex.from_tuples(table.index, names=["archive", "quantity"])
+    return table
+
+
+def rare_labels(counts: np.ndarray) -> np.ndarray:
+    """(L,) bool: the rarest third of the labels, from the training images of each (L,)."""
+    return (frequency_groups(pd.Series(counts)) == "rare").to_numpy()
+
+
+def _of_split(train: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """Floor and ceiling of the metrics on the test labels; what MACL makes of the training ones."""
+    values = {f"chance {name}": 100 * v for name, v in chance(test).summary().items()}
+    values |= {f"oracle {name}": 100 * v for name, v in oracle(test).summary().items()}
+    # Eqs. 13 and 17 leave open of what order Z is; the best of the retrieved list lifts chance
+    listed = chance(test, ideal="list", tolerance=2e-3).summary()
+    for name in ("nDCG(sim)@100", "nDCG@100"):
+        values[f"chance {name}, ideal of the list"] = 100 * listed[name]
+    stats = LabelStatistics.from_labels(train)
+    n = stats.counts.astype(float)
+    rare = rare_labels(stats.counts)
+    V, _ = pair_weights("mulsupcon", train)
+    W, T = pair_weights("macl", train, stats)
+    V, W, T = (m.double().numpy() for m in (V, W, T))
+    J, positive = jaccard(train), V > 0
+    w = np.divide(W, V, out=np.zeros_like(W), where=positive)
+    # attraction by label: Σ over its pairs of carriers, each 1 / |P|, times w or w / T
+    for name, pull in {"equal pairs": positive * 1.0, "w": w, "w / T": w / T}.items():
+        by_label = ((train.T @ pull) * train.T).sum(axis=1) / np.maximum(n - 1, 1)
+        values[f"attraction of rare labels, {name}"] = 100 * by_label[rare].sum() / by_label.sum()
+    values["rank correlation of J and pull"] = spearmanr(J[positive], (W / T)[positive])[0]
+    # two images with one label each: the same label in both, so J = 1
+    twins = np.eye(len(n), dtype=bool).repeat(2, axis=0)
+    W2, T2 = (m.double().numpy()[::2, 1::2].diagonal() for m in pair_weights("macl", twins, stats))
+    # with a handful of images the count is that of the split, not of the label
+    least, most = np.where(n >= 10, n, np.inf).argmin(), n.argmax()
+    values["count, commonest / rarest"] = n[most] / n[least]
+    values["w, rarest / commonest"] = W2[least] / W2[most]
+    values["T, rarest / commonest"] = T2[least] / T2[most]
+    return values | _of_batch(train[:BATCH], stats)
+
+
+def _of_batch(y: np.ndarray, stats: LabelStatistics) -> dict[str, float]:
+    """MACL's loss of a batch at given cosines, and the sum of its gradient where all are 0."""
+    W, T = (m.double() for m in pair_weights("macl", y, stats))
+    itself, values = torch.eye(len(y), dtype=torch.bool), {}
+    cosines = {"0": np.zeros(W.shape), "1": np.ones(W.shape), "J": jaccard(y)}
+    for name, s in cosines.items():
+        s = torch.tensor(s, requires_grad=True)
+        inside = (s / T).masked_fill(itself, -torch.inf)
+        loss = (W * (inside.logsumexp(dim=1, keepdim=True) - s / T)).sum() / y.sum()
+        loss.backward()
+        values[f"loss, all cosines {name}"] = loss.item()
+        if name == "0":
+            values["net gradient, % of its size"] = 100 * (s.grad.sum() / s.grad.abs().sum()).item()
+    return values
+
+
+def measure() -> None:
+    """Write the store's `labels.csv`, and `rare_queries.csv` for those of its runs whose archive is
+    in the data folder; a minute for the labels, a second a run.
+
+    ArchiveError if dlrsd or ml_aid is not there.
+    """
+    write_csv(paths.results_root() / "labels.csv", label_statistics().reset_index())
+    runs = comparable_runs()
+    there = [name for name in ARCHIVES if (paths.data_root() / name).is_dir()]
+    table = rare_queries(runs[runs["archive"].isin(there)])
+    write_csv(paths.results_root() / "rare_queries.csv", table.reset_index())
+
+
+def rare_queries(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means of the metrics over those queries that carry a rare label, run_id -> METRICS, queries.
+
+    Needs the archives of the runs, as labels do not lie beside the stored values; runs of another
+    copy, with other images or labels, are left out.
+    """
+    rows = {}
+    by = ["archive", "seed", "image_size", "archive: fingerprint"]
+    for (archive, seed, size, fingerprint), part in runs.groupby(by):
+        data = load_archive(archive, image_size=size, progress=False)
+        if data.fingerprint != fingerprint:
+            continue
+        y = data.labels
+        rare = rare_labels(y[make_split(y, seed).train].sum(axis=0))
+        carries = pd.Series(y[:, rare].any(axis=1), index=data.names)
+        for run_id in part.index.unique():
+            values = Run.find(run_id).per_query
+            values = values[carries[values.index].to_numpy()]
+            rows[run_id] = {**values.mean(), "queries": len(values)}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
+    return table.reindex(columns=[*METRICS, "queries"])

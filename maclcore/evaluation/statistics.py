@@ -1,0 +1,170 @@
+"""How far a difference between methods can be trusted: intervals, paired tests, ranks.
+
+A result owes to two kinds of luck: which images are the queries, and which seed and split the run
+has. `values` are per-query results as `per_query` gives them: rows (split_seed, seed, query),
+columns (metric, loss). A *replicate* is one (split_seed, seed).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import friedmanchisquare, norm, studentized_range, t
+
+REPLICATE = ["split_seed", "seed"]
+_CHUNK = 1 << 22  # random numbers held at a time
+
+
+def bootstrap(
+    replicates: Sequence[np.ndarray], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of the mean over replicates of the mean over queries, each (Q_r, M): two of (M,).
+
+    Hierarchical percentile bootstrap: R replicates are drawn with replacement, then the queries of
+    each. Drawn from so few, replicates spread too little, so that three of them would cover 75 %
+    for 95 %; their part is stretched by sqrt(R / (R - 1)) t / z, the expansion of Hesterberg
+    (2015, §3.2). It then covers at least the level where replicates differ, and more where only
+    queries do, whose luck is in both steps. A single replicate: the luck of the queries alone.
+    ValueError for no queries, or values that are not finite.
+    """
+    for values in replicates:
+        if not len(values) or not np.isfinite(values).all():
+            raise ValueError("bootstrap needs finite values of at least one query in each run")
+    generator, tail, many = np.random.default_rng(seed), (1 - level) / 2, len(replicates)
+    means = np.stack([values.mean(axis=0) for values in replicates])
+    stretch = 0.0
+    if many > 1:
+        stretch = np.sqrt(many / (many - 1)) * t.isf(tail, many - 1) / norm.isf(tail)
+    drawn = generator.multinomial(many, np.full(many, 1 / many), size=resamples)
+    deviation = stretch / many * drawn @ (means - means.mean(axis=0))
+    for values, mean, times in zip(replicates, means, drawn.T, strict=True):
+        n = len(values)
+        for rows in _chunks(resamples, n):
+            # queries drawn k times over: their counts add up to those of k n single draws
+            counts = generator.multinomial(times[rows] * n, np.full(n, 1 / n))
+            deviation[rows] += counts @ (values - mean) / n / many
+    low, high = np.quantile(deviation, [tail, 1 - tail], axis=0)
+    return means.mean(axis=0) + low, means.mean(axis=0) + high
+
+
+def permutation_test(
+    differences: np.ndarray, *, resamples: int = 10_000, seed: int = 0
+) -> np.ndarray:
+    """Two-sided p-values (M,) of paired differences (n, M): is their mean 0 but for luck?
+
+    If two methods are alike on an image, exchanging them there is as likely as not, which flips
+    the sign of its row (Fisher's randomization test; Smucker et al., CIKM 2007, for retrieval).
+    All 2^n flips where they are at most `resamples`; else so many random ones, and the observed
+    one counts among them, so that p is never 0.
+    """
+    differences = np.asarray(differences, dtype=float)
+    n = len(differences)
+    if not n or not np.isfinite(differences).all():
+        raise ValueError("a permutation test needs finite differences of at least one query")
+    # equal sums of rounded numbers must compare equal
+    observed = np.abs(differences.sum(axis=0)) - 1e-9 * np.abs(differences).sum(axis=0)
+    exact = n < np.log2(resamples + 1)
+    total, generator = 2**n if exact else resamples, np.random.default_rng(seed)
+    extreme = np.zeros(differences.shape[1:])
+    for rows in _chunks(total, n):
+        if exact:
+            heads = np.arange(total)[rows, None] >> np.arange(n) & 1
+        else:
+            heads = generator.integers(2, size=(rows.stop - rows.start, n), dtype=np.int8)
+        flipped = (2.0 * heads - 1) @ differences
+        extreme += (np.abs(flipped) >= observed).sum(axis=0)
+    return extreme / total if exact else (extreme + 1) / (total + 1)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values (n,) adjusted for there being n of them (Holm 1979): below α with all of the true
+    hypotheses' at a probability of 1 - α at least, whatever depends on what."""
+    p = np.asarray(p, dtype=float)
+    order = p.argsort()
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return adjusted[order.argsort()]
+
+
+def summary(values: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Rows (metric, loss): mean over replicates, their standard deviation `sd` (seed and split;
+    NaN for one), 95 % interval `low` to `high` (`bootstrap`), `replicates`."""
+    means = values.groupby(level=REPLICATE).mean()
+    table = pd.DataFrame({"mean": means.mean(), "sd": means.std()})
+    table["low"], table["high"] = bootstrap(_replicates(values), seed=seed)
+    return table.assign(replicates=len(means))
+
+
+def compare(values: pd.DataFrame, reference: str, *, seed: int = 0) -> pd.DataFrame:
+    """Every other method minus `reference`, rows (metric, loss), query by query.
+
+    `difference` with its interval `low` to `high`, which holds the luck of queries, seeds and
+    splits; `p` of `permutation_test`, which flips an image in all replicates that query it, and
+    `holm` of it over all rows of the table: both hold the luck of queries alone, with the trained
+    networks as they are; in how many of the `replicates` the method is `ahead`.
+    ValueError for an unknown reference.
+    """
+    methods = values.columns.unique("loss")
+    if reference not in methods:
+        raise ValueError(f"no method {reference!r} among {', '.join(methods)}")
+    against = values.xs(reference, axis=1, level="loss")
+    others = values.drop(columns=reference, level="loss")
+    gap = others - against[others.columns.get_level_values("metric")].to_numpy()
+    means = gap.groupby(level=REPLICATE).mean()
+    table = pd.DataFrame({"difference": means.mean()})
+    table["low"], table["high"] = bootstrap(_replicates(gap), seed=seed)
+    share = gap.iloc[:, 0].groupby(level=REPLICATE).transform("size")
+    images = gap.div(share, axis=0).groupby(level="query").sum()
+    table["p"] = permutation_test(images.to_numpy(), seed=seed)
+    return table.assign(holm=holm(table["p"]), ahead=(means > 0).sum(), replicates=len(means))
+
+
+def cells(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+    """Methods × metrics as text in percent, `value [low, high]`, of `summary` or `compare`, whose
+    differences have a sign, and a ° where Holm's p is 0.05 or more."""
+    column, sign = ("difference", "+") if "difference" in table else ("mean", "")
+    text = [
+        f"{100 * row[column]:{sign}.{digits}f} [{100 * row['low']:{sign}.{digits}f}, "
+        f"{100 * row['high']:{sign}.{digits}f}]" + ("°" if row.get("holm", 0) >= 0.05 else "")
+        for _, row in table.iterrows()
+    ]
+    methods, metrics = (table.index.unique(level) for level in ("loss", "metric"))
+    return pd.Series(text, table.index).unstack("metric").loc[methods, metrics]
+
+
+def ranks(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rank of each method (rows) in each column, such as (archive, metric): 1 is the highest score,
+    equal ones share the mean of their ranks; methods in order of their mean rank."""
+    if scores.isna().any(axis=None):
+        raise ValueError("every method needs a score in every column: drop rows or columns")
+    table = scores.rank(ascending=False)
+    return table.loc[table.mean(axis=1).sort_values(kind="stable").index]
+
+
+def friedman(scores: pd.DataFrame) -> float:
+    """p-value of all methods (rows, three or more) being alike over the columns, which count as
+    independent of one another (Friedman 1937)."""
+    return float(friedmanchisquare(*scores.to_numpy()).pvalue)
+
+
+def critical_difference(methods: int, columns: int, alpha: float = 0.05) -> float:
+    """Mean ranks that differ by less are alike (Nemenyi 1963; Demšar, JMLR 2006, §3.2.2)."""
+    q = studentized_range.isf(alpha, methods, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(methods * (methods + 1) / (6 * columns)))
+
+
+def cliques(mean_ranks: pd.Series, difference: float) -> list[tuple[float, float]]:
+    """First and last mean rank of each largest group within less than `difference`."""
+    ordered = np.sort(mean_ranks)
+    last = ordered.searchsorted(ordered + difference) - 1
+    # a group is not the largest if the one before reaches as far
+    starts = np.flatnonzero((last > np.arange(len(last))) & (np.diff(last, prepend=-1) > 0))
+    return [(float(ordered[i]), float(ordered[last[i]])) for i in starts]
+
+
+def _replicates(values: pd.DataFrame) -> list[np.ndarray]:
+    return [part.to_numpy() for _, part in values.groupby(level=REPLICATE)]
+
+
+def _chunks(rows: int, width: int) -> Iterator[slice]:
+    step = max(1, _CHUNK // width)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

@@ -1,0 +1,38 @@
+"""What has been computed: a folder a run, written atomically, and one table of them all.
+
+From here: `Run`, `collect`, `runs`, `compare`, `per_query`, the writers of `files`, and
+`maclcore.store.identity`, which says whose a stored number is. This room knows archives, weights
+and metrics; it must not know how a run is trained, nor what is made of its numbers.
+"""
+
+from maclcore.store.files import (
+    former_weights,
+    log,
+    write_csv,
+    write_json,
+    write_lines,
+    write_per_query,
+    write_tensors,
+)
+from maclcore.store.provenance import environment
+from maclcore.store.run import IDENTITY, LEASE, RESULT, Run
+from maclcore.store.table import collect, compare, per_query, runs
+
+__all__ = [
+    "IDENTITY",
+    "LEASE",
+    "RESULT",
+    "Run",
+    "collect",
+    "compare",
+    "environment",
+    "former_weights",
+    "log",
+    "per_query",
+    "runs",
+    "write_csv",
+    "write_json",
+    "write_lines",
+    "write_per_query",
+    "write_tensors",
+]

@@ -1,0 +1,224 @@
+"""One folder a run under `results/runs/`, written atomically; `collect()` reads them all.
+
+config.json        what was asked for, written first
+identity.json      what it is made from, by content (`maclcore.store.identity`), written with it
+checkpoint-?.safetensors   the state after the last two whole epochs; removed when the run is done
+log.jsonl          one line an epoch, written as they end; not tracked by git
+history.csv        one row an epoch
+per_query.parquet  the seven metrics of every test query, float32
+weights.safetensors, embeddings.safetensors   not tracked by git
+result.json        metrics and provenance, written last: a run that has it is finished
+failure.json       why the last attempt of a sweep failed; removed when the run is finished
+run.lock, lease.lock   held while a process is at it; not tracked by git
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import AcquireReturnProxy, FileLock, SoftFileLease, Timeout
+from safetensors.numpy import load_file
+
+from maclcore import paths
+from maclcore.config import Config, nearest
+from maclcore.progress import say
+from maclcore.store import files, revision
+
+RESULT, IDENTITY = "result.json", "identity.json"
+#: seconds without a sign of life after which another machine may take a run over: more than the
+#: minute for which a client of NFS may believe what it has cached
+LEASE = 90.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read lazily."""
+
+    folder: Path
+    #: whether the call of `train` that returned it has computed it, or found it stored
+    computed: bool = field(default=False, compare=False)
+
+    @classmethod
+    def find(cls, run_id: str) -> "Run":
+        """The finished or unfinished run of that id; ValueError names the nearest one."""
+        folder = paths.runs_root() / run_id
+        if not (folder / "config.json").is_file():
+            known = [path.name for path in sorted(paths.runs_root().glob("*"))]
+            raise ValueError(
+                f"no run {run_id!r} in {paths.runs_root()}"
+                + (nearest(run_id, known) if known else ", which is empty")
+            )
+        return cls(folder)
+
+    @property
+    def run_id(self) -> str:
+        return self.folder.name
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / RESULT).is_file()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether it holds, or has begun, results of some content."""
+        return self.finished or (self.folder / IDENTITY).is_file() or self._saved
+
+    @property
+    def _saved(self) -> bool:
+        return any(self.folder.glob("checkpoint-?.safetensors"))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Hashes of what it is made from: archive, split, weights; {} if it does not say.
+
+        Runs that were stored by versions before identities have their archive's alone.
+        """
+        if self.finished:
+            return self.result.get("identity") or {"archive": self.result["archive"]["fingerprint"]}
+        file = self.folder / IDENTITY
+        return files.read_json(file) if file.is_file() else {}
+
+    @property
+    def provenance(self) -> str:
+        """Of a finished run, such as "RUN_ID: stored on 2026-11-24, git ec8c6330dc, archive
+        9e2558151112dae8; not computed now", and how to."""
+        git = self.result["environment"]["git"]
+        when, commit = self.result.get("time", "")[:10], revision.day(paths.PACKAGE, git)
+        if not when and commit:  # a run that is older than this field
+            when = f"{commit} or later"
+        parts = [f"stored on {when}" if when else "stored", f"git {git}" if git else ""]
+        parts += [f"archive {self.result['archive']['fingerprint']}"]
+        told = f"{self.run_id}: {', '.join(filter(None, parts))}; not computed now"
+        return f"{told} (`python -m maclcore runs recompute {self.run_id}` does that)"
+
+    def tidy(self) -> None:
+        """Remove it if nothing worth keeping was saved; for whoever holds it (`alone`)."""
+        if self.finished or self._saved:
+            return
+        with suppress(OSError):
+            for file in self.folder.iterdir():
+                if file.name != "lease.lock":  # which goes when it is given up
+                    file.unlink()
+
+    @contextmanager
+    def alone(self, wait: float = -1) -> Iterator[None]:
+        """Hold the run's folder against other processes, of this machine and of others.
+
+        wait: seconds to wait while another one has it, before `filelock.Timeout`; -1: as long as
+        it takes. OSError if it cannot be written to. What a killed process left half-written is
+        removed.
+
+        Two locks. The kernel's ends with its process, whatever became of it, but not every shared
+        file system carries it to other machines. The lease does, where creating a file is atomic
+        (NFS since version 3): its holder touches it every third of LEASE, and whoever has seen
+        that stop for LEASE seconds of his own clock takes it over; at once if the holder was of
+        the same machine and is dead, on file systems that can exchange two names (NFS cannot). A
+        holder that was only paused so long then works beside its successor: time is lost, not
+        results, since both write the same files, each atomically.
+        """
+        kernel = FileLock(self.folder / "run.lock")
+        lease = SoftFileLease(self.folder / "lease.lock", lease_duration=LEASE)
+        with ExitStack() as held:
+            held.callback(self._remove_if_empty)
+
+            def hold(timeout: float) -> None:
+                held.enter_context(kernel.acquire(timeout, poll_interval=0.2))
+                held.enter_context(_acquired(lease, timeout))
+
+            with paths.writing_to(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    hold(0)
+                except Timeout:
+                    if wait == 0:
+                        raise
+                    say(f"{self.run_id}: another process is at it; waiting for its result")
+                    hold(wait)
+            for leftover in (*self.folder.glob(".tmp*"), *self.folder.glob(".*.tmp")):
+                leftover.unlink(missing_ok=True)
+            yield
+            if self.finished:
+                (self.folder / "failure.json").unlink(missing_ok=True)
+
+    def failed(self, config: Config, attempt: int, traceback: str) -> None:
+        """Keep why an attempt at this run failed."""
+        files.write_json(self.folder / "config.json", config.to_dict())
+        content = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "attempt": attempt,
+            "error": traceback.strip().splitlines()[-1],
+            "traceback": traceback.splitlines(),
+        }
+        files.write_json(self.folder / "failure.json", content)
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    @cached_property
+    def config(self) -> Config:
+        return Config.from_dict(files.read_json(self.folder / "config.json"))
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        if not self.finished:
+            raise ValueError(f"run {self.run_id} is not finished; train(config) completes it")
+        return files.read_json(self.folder / RESULT)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The seven metrics on the test split, in [0, 1], from the projection head's output."""
+        return self.result["metrics"]
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch; empty for reference rows."""
+        file = self.folder / "history.csv"
+        return pd.read_csv(file) if file.is_file() else pd.DataFrame()
+
+    @cached_property
+    def per_query(self) -> pd.DataFrame:
+        """One row a test query, indexed by the image's name."""
+        return pd.read_parquet(self.folder / "per_query.parquet")
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """Embeddings (Q, D) of the test split, in the order of `per_query`."""
+        file = self.folder / "embeddings.safetensors"
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} is not there: embeddings and weights stay on the machine that trained; "
+                f"copy them, or delete {self.folder / RESULT} and train again"
+            )
+        return load_file(file)["z"]
+
+
+def _acquired(lease: SoftFileLease, timeout: float) -> AcquireReturnProxy:
+    """`lease.acquire`, also where filelock cannot take a stale lease over, because the file system,
+    such as NFS, does not exchange two names: there what stood still for LEASE is removed."""
+    end = time.monotonic() + timeout if timeout >= 0 else float("inf")
+    patience = 1.2 * LEASE  # filelock itself is content with LEASE
+    while True:
+        left, seen = max(end - time.monotonic(), 0), _last_touched(lease)
+        try:
+            return lease.acquire(min(left, patience), poll_interval=0.2)
+        except Timeout:
+            if left < patience:
+                raise
+            if seen is not None and _last_touched(lease) == seen:
+                lease.break_lock()
+
+
+def _last_touched(lease: SoftFileLease) -> tuple[int, int] | None:
+    with suppress(FileNotFoundError):
+        status = os.stat(lease.lock_file)
+        return status.st_mtime_ns, status.st_ino
+    return None

@@ -1,0 +1,197 @@
+"""Runs side by side: what is stored, in one table, and what differs between two of them."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import Timeout
+
+from maclcore import paths
+from maclcore.config import Config
+from maclcore.evaluation.retrieval import METRICS
+from maclcore.evaluation.statistics import REPLICATE
+from maclcore.store.files import log, parsed
+from maclcore.store.run import LEASE, RESULT, Run
+
+#: what may differ between the configurations of runs that are compared
+FREE = {"loss", "loss_params", *REPLICATE}
+
+
+def runs() -> pd.DataFrame:
+    """One row a run, finished or not, indexed by run_id, the one touched last first.
+
+    `state` is finished, running (a process holds it), failed (in a sweep), interrupted, or damaged
+    (its files cannot be read); `epoch` of `epochs`, NaN for reference rows; the seven metrics, on
+    the validation split where the run is not finished; `age` in seconds since it was last written
+    to; `size` in bytes.
+    """
+    rows = {}
+    for file in sorted(paths.runs_root().glob("*/config.json")):
+        run = Run(file.parent)
+        parts = []
+        for part in run.folder.iterdir():
+            with suppress(FileNotFoundError):  # a temporary file, renamed in between
+                parts += [part.stat()] if part.suffix != ".lock" else []
+        row = {
+            "age": time.time() - max(part.st_mtime for part in parts),
+            "size": sum(part.st_size for part in parts),
+        }
+        try:
+            row |= _progress(run)
+        except (ValueError, TypeError):
+            row["state"] = "damaged"
+        rows[run.run_id] = row
+    columns = ["state", "epoch", "epochs", *METRICS, "age", "size"]
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns)
+    return table.rename_axis("run_id").sort_values("age")
+
+
+def _progress(run: Run) -> dict[str, Any]:
+    epochs = run.config.epochs
+    if run.finished:
+        done = {"epoch": epochs, "epochs": epochs} if (run.folder / "history.csv").is_file() else {}
+        return {"state": "finished", **done, **run.metrics}
+    epoch = log(run.folder)
+    last = epoch[-1] if epoch else {}
+    metrics = {name: last[name] for name in METRICS if name in last}
+    failed = "failed" if (run.folder / "failure.json").is_file() else "interrupted"
+    state = "running" if _held(run) else failed
+    return {"state": state, "epoch": len(epoch), "epochs": epochs, **metrics}
+
+
+def _held(run: Run) -> bool:
+    if not (run.folder / "run.lock").is_file():
+        return False
+    try:
+        with run.alone(wait=0):
+            return False
+    except Timeout as timeout:  # a lease that outlived its machine holds nobody off
+        lock = Path(timeout.lock_file)
+        with suppress(FileNotFoundError):  # given up meanwhile
+            return lock.name == "run.lock" or time.time() - lock.stat().st_mtime < LEASE
+        return False
+    except OSError:  # a store that may only be read: nobody trains there
+        return False
+
+
+def collect() -> pd.DataFrame:
+    """One row a finished run, indexed by run_id: configuration, metrics, provenance as columns.
+
+    Metrics have their own names, those of the backbone's features `backbone: <name>`, the
+    loss's parameters, defaults included, `param: <name>`.
+    """
+    results = _results()
+    if not results:
+        columns = [*Config.__dataclass_fields__, *METRICS, "archive: fingerprint"]
+        return pd.DataFrame(columns=columns)
+    rows = [_row(result) for result in results.values()]
+    return pd.DataFrame(rows, index=list(results)).rename_axis("run_id")
+
+
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+    config = result["config"]
+    return {
+        **config,
+        "loss_params": json.dumps(config["loss_params"]),
+        **{f"param: {name}": value for name, value in result["loss"].items()},
+        **result["metrics"],
+        **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
+        **{f"archive: {name}": v for name, v in result["archive"].items()},
+        **result["environment"],
+        "queries": result["queries"],
+        "protocol": result["protocol"],
+        "seconds": result["seconds"],
+    }
+
+
+def _results() -> dict[str, dict[str, Any]]:
+    """result.json of every finished run, by run_id, in order.
+
+    What has not changed since, by time and size, comes from one file instead of thousands: an
+    index that may be deleted at any time, and need not be writable.
+    """
+    index = paths.cache_root() / "runs.parquet"
+    try:
+        known = pd.read_parquet(index, page_checksum_verification=True)
+        texts = dict(zip(zip(*(known[c] for c in _KEY), strict=True), known["text"], strict=True))
+    except (OSError, ValueError, KeyError):  # there is none, or it is damaged
+        texts = {}
+    found = {}
+    for folder in sorted(paths.runs_root().glob("*")):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = os.stat(folder / RESULT)
+            key = (folder.name, status.st_mtime_ns, status.st_size)
+            found[key] = texts.get(key) or (folder / RESULT).read_text()
+    results = {
+        key[0]: parsed(text, paths.runs_root() / key[0] / RESULT) for key, text in found.items()
+    }
+    if found.keys() != texts.keys():
+        table = pd.DataFrame(list(found), columns=_KEY).assign(text=list(found.values()))
+        with suppress(OSError), paths.atomic_path(index) as temporary:
+            table.to_parquet(temporary, compression="zstd", write_page_checksum=True)
+    return results
+
+
+_KEY = ["run_id", "mtime_ns", "size"]
+
+
+def compare(a: str | Run, b: str | Run) -> pd.DataFrame:
+    """What differs between two finished runs, by the names of `collect()`'s columns, and the
+    metrics in any case: columns a, b and, of numbers that were measured, difference (b - a).
+
+    ValueError for a run that is not in the store, or not finished.
+    """
+    runs = [run if isinstance(run, Run) else Run.find(run) for run in (a, b)]
+    # fields that are younger than a run are in its configuration, with their defaults
+    x, y = (_row({**run.result, "config": run.config.to_dict()}) for run in runs)
+    measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
+    rows = {}
+    for name in dict.fromkeys([*x, *y]):
+        values = x.get(name), y.get(name)
+        if name in measured and None not in values:
+            rows[name] = [*values, values[1] - values[0]]
+        elif values[0] != values[1]:
+            rows[name] = [*values, float("nan")]
+    columns = ["a", "b", "difference"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
+
+
+def per_query(runs: pd.DataFrame) -> pd.DataFrame:
+    """The stored values of rows of `collect()`, each in [0, 1].
+
+    ValueError for no rows, rows of different protocols, two runs of a method in one replicate,
+    and a method that lacks a replicate or a query that another has.
+    """
+    if runs.empty:
+        raise ValueError("no runs to compare: `python -m maclcore sweep` computes some")
+    stored = {run_id: Run.find(run_id) for run_id in runs.index}
+    fixed = [name for name in Config.__dataclass_fields__ if name not in FREE]
+    # from the configuration, which has the default of a field that is younger than the run
+    protocol = {name: {getattr(run.config, name) for run in stored.values()} for name in fixed}
+    protocol |= {name: set(runs[name]) for name in ("archive: fingerprint", "queries", "protocol")}
+    for name, found in protocol.items():
+        if len(found) > 1:
+            raise ValueError(
+                f"runs of different protocols: {name} is {' and '.join(sorted(map(str, found)))}; "
+                "compare one at a time"
+            )
+    twice = runs[runs.duplicated(["loss", *REPLICATE], keep=False)]
+    if len(twice):
+        raise ValueError(
+            f"several runs of {twice['loss'].iloc[0]} in one split and seed: "
+            f"{', '.join(twice.index)}; keep one, or tell them apart in the column `loss`"
+        )
+    keys = zip(runs["loss"], runs["split_seed"], runs["seed"], strict=True)
+    tables = {key: run.per_query for key, run in zip(keys, stored.values(), strict=True)}
+    values = pd.concat(tables, names=["loss", *REPLICATE]).unstack("loss")
+    for (metric, loss), column in values.items():
+        if column.isna().any():
+            split, seed, query = column.isna().idxmax()
+            raise ValueError(f"no {metric} of {loss} for query {query}, split {split}, seed {seed}")
+    columns = pd.MultiIndex.from_product([METRICS, runs["loss"].unique()], names=["metric", "loss"])
+    return values[columns].set_axis(columns, axis=1).astype(float)

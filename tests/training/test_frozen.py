@@ -1,0 +1,164 @@
+"""Training the head alone, on stored features."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import maclcore.training.frozen as frozen
+from maclcore import paths
+from maclcore.__main__ import main
+from maclcore.config import Config
+from maclcore.data import load_archive
+from maclcore.data.augment import augment, draw
+from maclcore.evaluation.embedding import embed
+from maclcore.models.network import RetrievalNet
+from maclcore.store import collect
+from maclcore.training.loop import load_model, train
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
+
+
+def small(archive, **changes):
+    values = {"epochs": 3, "batch_size": 16, "embedding_dim": 8, "backbone": "squeezenet1_1"}
+    return Config.from_profile("smoke", archive=str(archive), **values, frozen_views=2).but(
+        **changes
+    )
+
+
+def features_of(config):
+    archive = load_archive(config.archive, image_size=config.image_size)
+    torch.manual_seed(config.seed)
+    model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
+    split = archive.split(config.split_seed)
+    stored = frozen.frozen_features(model, archive, split, config, torch.device("cpu"))
+    return model.eval(), archive, split, stored
+
+
+def test_features_are_those_of_each_augmented_image(archive):
+    config = small(archive, seed=3)
+    model, data, split, stored = features_of(config)
+    with torch.no_grad():
+        for view in range(2):
+            uniform = draw(len(data), seed=3, epoch=view)
+            for row, i in list(enumerate(split.train))[::11]:
+                image = augment(torch.tensor(data.images[i : i + 1]), uniform[i : i + 1])
+                expected = model.features(image)[0]
+                found = torch.from_numpy(stored.views[view, row].copy())
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    _, h = embed(model, data.images)
+    np.testing.assert_allclose(stored.clean, h, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(*stored.views)
+
+
+def test_epochs_take_the_views_by_turns(archive):
+    *_, stored = features_of(small(archive))
+    a, b = torch.from_numpy(stored.views.copy())
+    assert torch.equal(stored.of_epoch(0, 1), a) and torch.equal(stored.of_epoch(3, 1), b)
+    assert torch.equal(stored.of_epoch(1, 2), torch.cat([a, b], dim=1))
+
+
+@pytest.mark.parametrize("stored", [1, 2, 3, 5])
+def test_no_view_comes_again_before_all_the_others(stored):
+    views = np.arange(stored * 4.0).reshape(stored, 2, 2).astype(np.float32)
+    features = frozen.Features(views[0], views)
+    for taken in (1, 2):
+        turn = 0
+        for epoch in range(7):
+            found = features.of_epoch(epoch, taken)
+            assert found.shape == (2, 2 * taken)
+            for part in found.split(2, dim=1):
+                assert np.array_equal(part, views[turn % stored])
+                turn += 1
+
+
+def test_features_are_computed_once_for_all_that_they_depend_on(archive, monkeypatch):
+    written = []
+    write = frozen._write
+    monkeypatch.setattr(frozen, "_write", lambda *a, **k: written.append(1) or write(*a, **k))
+    train(small(archive, loss="mulsupcon"), progress=False)
+    train(small(archive, loss="macl", lr=0.01, epochs=2), progress=False)
+    assert len(written) == 1
+    for change in ({"seed": 1}, {"split_seed": 1}, {"frozen_views": 3}, {"image_size": 33}):
+        train(small(archive, loss="mulsupcon", epochs=1, **change), progress=False)
+    monkeypatch.setattr(frozen, "RULE", ["another augmentation"])
+    train(small(archive, loss="mulsupcon", epochs=1), progress=False)
+    assert len(written) == 6
+    assert len(list(paths.cache_root().glob("features-*.npy"))) == 6
+
+
+def test_features_are_known_by_each_thing_that_they_depend_on(archive, monkeypatch):
+    """One thing changes at a time: with the same weights, another seed is another augmentation."""
+    names = []
+
+    def cached(target, write):
+        names.append(target.name)
+        given = write.keywords
+        views = given["config"].frozen_views * len(given["split"].train)
+        return np.zeros((len(given["archive"]) + views, 4), dtype=np.float32)
+
+    monkeypatch.setattr(frozen, "cached", cached)
+    config = small(archive)
+    data = load_archive(config.archive, image_size=config.image_size)
+    model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
+
+    first = data.split(0)
+
+    def ask(config=config, data=data, split=first, model=model):
+        frozen.frozen_features(model, data, split, config, torch.device("cpu"))
+
+    ask()
+    ask(config.but(loss="macl", lr=0.5, epochs=9, split_seed=7))  # of these they are independent
+    assert len(set(names)) == 1
+    for change in ({"seed": 1}, {"frozen_views": 3}, {"image_size": 33}, {"precision": "bf16"}):
+        ask(config.but(**change))
+    ask(data=dataclasses.replace(data, fingerprint="another"))
+    ask(split=data.split(1))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        next(other.backbone.parameters())[0, 0, 0, 0] += 1
+    ask(model=other)
+    with torch.no_grad():
+        model.head[0].weight.zero_()  # the head is what trains
+    ask()
+    assert len(set(names)) == 8 and names[-1] == names[0]
+
+
+def test_the_head_trains_and_nothing_else(archive):
+    config = small(archive, loss="mulsupcon", lr=0.01, epochs=30)
+    before, data, split, _ = features_of(config)
+    run = train(config, progress=False)
+    after = load_model(run)
+    for name, value in before.backbone.state_dict().items():
+        assert torch.equal(value, after.backbone.state_dict()[name]), name
+    assert not torch.equal(before.head[0].weight, after.head[0].weight)
+    z, _ = embed(after, data.images, split.test)
+    np.testing.assert_allclose(z, run.embeddings, atol=1e-5)
+    assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
+    assert (run.folder / "weights.safetensors").stat().st_size < 4 * 1.1 * (513 * 512 + 513 * 8)
+
+
+def test_evaluate_measures_the_head_as_its_run_did(archive, capsys):
+    run = train(small(archive, loss="mulsupcon", precision="bf16"), progress=False)
+    assert main(["evaluate", run.run_id]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line.split() for line in lines if line.startswith("mulsupcon"))
+    assert row[1:] == [f"{100 * value:.2f}" for value in run.metrics.values()]
+
+
+def test_a_row_says_that_only_the_head_was_trained(archive):
+    train(small(archive, loss="frozen"), progress=False)
+    train(small(archive, loss="macl"), progress=False)
+    rows = collect()
+    assert (rows["frozen_views"] == 2).all()
+    assert rows["protocol"].str.endswith("only the head trained").all()
+
+
+def test_two_views_need_two_stored_ones():
+    with pytest.raises(ValueError, match="frozen_views of at least 2, got 1"):
+        Config(frozen_views=1, views=2)
