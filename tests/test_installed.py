@@ -15,7 +15,6 @@ import torch
 
 from maclcore import paths
 from maclcore.audit import evidence
-from maclcore.store.provenance import git_revision
 from maclcore.audit.evidence import Evidence
 from maclcore.data.stream import Images
 from maclcore.store import revision
