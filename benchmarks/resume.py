@@ -22,7 +22,7 @@ def run(options: dict, results: str, phase, lasted) -> None:
     """Train; `phase` says at any time which of PHASES it is in, `lasted` how long each lasts."""
     os.environ["MACL_RESULTS"] = results
     from maclcore import Config, train
-    from maclcore.training.loop import _Training
+    from maclcore.training.loop import Loop
 
     def told(method, number):
         def wrapped(*arguments):
@@ -35,7 +35,7 @@ def run(options: dict, results: str, phase, lasted) -> None:
         return wrapped
 
     for name, number in TARGETS.items():
-        setattr(_Training, name, told(getattr(_Training, name), number))
+        setattr(Loop, name, told(getattr(Loop, name), number))
     train(Config.from_profile(**options), progress=False)
 
 

@@ -24,15 +24,16 @@ from maclcore.data.augment import draw
 from maclcore.data.sampler import shuffled
 from maclcore.data.stream import Images
 from maclcore.models.network import RetrievalNet, autocast
-from maclcore.training.loop import _Training, train
+from maclcore.training import train
+from maclcore.training.loop import Loop
 
 
-def session(config: Config, archive: Archive, split: Split, device: torch.device) -> _Training:
+def session(config: Config, archive: Archive, split: Split, device: torch.device) -> Loop:
     torch.manual_seed(0)
     model = RetrievalNet(config.backbone, "none", config.embedding_dim, config.image_size)
     model = model.to(device, memory_format=torch.channels_last).train()
     images, folder = Images(archive.images, device, keep=True), Path(tempfile.mkdtemp())
-    return _Training(config, archive, split, model, images, folder, device)
+    return Loop(config, archive, split, model, images, folder, device)
 
 
 def bare_step(config: Config, device: torch.device):

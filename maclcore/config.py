@@ -85,7 +85,7 @@ class Config:
     #: the whole batch, but BatchNorm sees only this many at once; None: the whole batch
     micro_batch: int | None = None
     #: 0: all of the network trains. Else the head alone, on the backbone's features of so many
-    #: augmented views of each image, which epochs take by turns (`maclcore.training.frozen`)
+    #: augmented views of each image, which epochs take by turns (`maclcore.training.inputs`)
     frozen_views: int = 0
     #: auto: bf16 autocast where the hardware multiplies bf16, else fp32
     precision: Literal["auto", "bf16", "fp32"] = "auto"

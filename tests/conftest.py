@@ -5,7 +5,6 @@ import os
 # Before torch is imported: parallel workers with several threads each slow one another down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import importlib
 
 import numpy as np
 import pandas as pd
@@ -56,8 +55,7 @@ class TinyNet(nn.Module):
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """An empty store, and TinyNet in place of the network, in this process only."""
-    training = importlib.import_module("maclcore.training.loop")  # the attribute is the function
-    monkeypatch.setattr(training, "RetrievalNet", TinyNet)
+    monkeypatch.setattr("maclcore.training.retrieval.RetrievalNet", TinyNet)
     monkeypatch.setattr("maclcore.store.provenance.git_revision", lambda: "")
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
     return tmp_path / "results"

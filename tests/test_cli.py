@@ -10,7 +10,7 @@ from maclcore.__main__ import VERBS, main
 from maclcore.experiments.paper import EXPERIMENTS
 from maclcore.paths import runs_root
 from maclcore.store import collect, runs
-from maclcore.training.loop import _Training
+from maclcore.training.loop import Loop
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_an_interrupt_is_one_line(archive, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Training, "step", interrupted)
+    monkeypatch.setattr(Loop, "step", interrupted)
     words = ["train", "--archive", str(archive), "--backbone", "shufflenet_v2_x0_5", "--quiet"]
     assert main(words) == 130
     assert capsys.readouterr().err == "interrupted: the same command goes on from what is saved\n"
@@ -168,7 +168,7 @@ def test_an_error_of_torch_is_one_line_and_how_to_see_more(archive, monkeypatch,
     def broken(*_, **__):
         raise RuntimeError("out of some memory")
 
-    monkeypatch.setattr(_Training, "step", broken)
+    monkeypatch.setattr(Loop, "step", broken)
     words = ["train", "--archive", str(archive), "--backbone", "shufflenet_v2_x0_5", "--quiet"]
     assert main(words) == 1
     error, more = capsys.readouterr().err.splitlines()

@@ -195,3 +195,9 @@ def _expected_ap(hits: np.ndarray, items: int, k: int, normaliser: str, area: st
         return (mean * first + pairs * b) / np.fmin(hits, k).clip(1), hits == 0
     none = hypergeom.pmf(0, items, hits, k)
     return (1 - none) * (first - b) + mean * b, none
+
+
+#: rows that need no network, by name
+LABELS_ALONE: dict[str, Callable[..., Evaluation]] = {"chance": chance, "oracle": oracle}
+#: rows that need no training and stand beside every method
+REFERENCES = ("chance", "frozen", "oracle")

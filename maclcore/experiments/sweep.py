@@ -13,10 +13,10 @@ import torch
 
 from maclcore import paths, store
 from maclcore.config import Config
+from maclcore.evaluation.reference import REFERENCES
 from maclcore.experiments.workers import BUSY, place
 from maclcore.progress import Progress, say
 from maclcore.store import Run, collect, identity
-from maclcore.training.loop import REFERENCES
 
 #: fields of Config that leave the time of a run nearly as it is
 TIMELESS = {"loss", "loss_params", "split_seed", "seed", "lr", "weight_decay", "schedule"}

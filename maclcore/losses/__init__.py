@@ -36,7 +36,7 @@ from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
 from maclcore.losses.supcon import supcon_all, supcon_any
 
 __all__ = [
-    "COLOURS", "LOSSES", "REDUCTIONS", "Loss", "LossModule", "build_loss", "l_wo_reg", "lbase",
+    "COLOURS", "LOSSES", "REDUCTIONS", "Loss", "LossModule", "build_loss", "entry", "l_wo_reg", "lbase",
     "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon", "oml", "pair_weights", "simdis",
     "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
 ]  # fmt: skip
@@ -74,6 +74,7 @@ class Loss:
     two_views: bool = False  #: in its original form a batch holds two views of each image
     queue: str | None = None  #: what a queue does, as in its original form or, of MACL, in
     #: that of MulSupCon: "moco", "joins" or None
+    method: str = "retrieval"  #: of `maclcore.training`, the way in which it trains a network
 
     @property
     def colour(self) -> str:
@@ -213,6 +214,13 @@ LOSSES: dict[str, Loss] = {
 }  # fmt: skip
 
 
+def entry(name: str) -> Loss:
+    """The registry's entry of that name; ValueError, naming the nearest one, for none."""
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
+    return LOSSES[name]
+
+
 def method_label(method: str) -> str:
     """A loss or a reference row, as tables and legends call it; another name with a capital."""
     return LOSSES[method].label if method in LOSSES else method[:1].upper() + method[1:]
@@ -309,9 +317,7 @@ def pair_weights(
 
 def _resolve(name: str, stats: LabelStatistics | None, params: dict) -> Loss:
     """The entry of that name, after checking what is given with it."""
-    if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
-    loss = LOSSES[name]
+    loss = entry(name)
     for key in params.keys() - loss.defaults.keys():
         raise TypeError(f"{name} has no parameter {key!r}{nearest(key, loss.defaults)}")
     if loss.needs_stats and not isinstance(stats, LabelStatistics):

@@ -24,11 +24,10 @@ import pandas as pd
 from maclcore import paths, store
 from maclcore.config import Config
 from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive, make_split
+from maclcore.evaluation.reference import LABELS_ALONE
 from maclcore.models.weights import weights_content, weights_name
 from maclcore.store import Run
 
-#: reference rows without a network
-LABELS_ALONE = ("chance", "oracle")
 #: a part of a split needs a query and an image that it may find
 LEAST = 2
 

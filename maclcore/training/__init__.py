@@ -4,6 +4,7 @@ From here: `train`, `load_model`, `compute`. This room knows data, losses, netwo
 store; it must not know which configurations make an experiment, nor how results are shown.
 """
 
-from maclcore.training.loop import compute, load_model, train
+from maclcore.training.retrieval import load_model
+from maclcore.training.run import compute, train
 
 __all__ = ["compute", "load_model", "train"]

@@ -13,7 +13,7 @@ from maclcore.data import load_archive, stream
 from maclcore.data.stream import Images
 from maclcore.evaluation.embedding import embed
 from maclcore.store import identity
-from maclcore.training.loop import load_model, train
+from maclcore.training import load_model, train
 
 N = 400
 

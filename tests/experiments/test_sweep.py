@@ -24,7 +24,8 @@ from maclcore.experiments import paper as experiments
 from maclcore.experiments import workers
 from maclcore.experiments.sweep import estimate, lacking, sweep
 from maclcore.store import Run, collect
-from maclcore.training.loop import _Training, train
+from maclcore.training import train
+from maclcore.training.loop import Loop
 
 TRAINING = importlib.import_module("maclcore.training.loop")  # the attribute is the function
 
@@ -150,7 +151,7 @@ def test_a_cluster_that_loses_a_worker_and_then_its_scheduler(undisturbed, resul
 def test_a_failure_is_stored_tried_again_and_forgotten_when_it_succeeds(
     config, monkeypatch, capsys, results
 ):
-    step, calls = _Training.step, []
+    step, calls = Loop.step, []
 
     def failing(self, *arguments):
         if self.config.seed == 0:
@@ -159,7 +160,7 @@ def test_a_failure_is_stored_tried_again_and_forgotten_when_it_succeeds(
                 raise FloatingPointError("such a pity")
         return step(self, *arguments)
 
-    monkeypatch.setattr(_Training, "step", failing)
+    monkeypatch.setattr(Loop, "step", failing)
     configs, fails = [config, config.but(seed=1)], 9
     with pytest.raises(LookupError, match=f"1 of 2 runs failed: {config.run_id}: Floating.*pity"):
         sweep(configs, retries=2)

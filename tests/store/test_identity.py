@@ -37,7 +37,8 @@ from maclcore.experiments.recompute import agreement, recompute, weights_differe
 from maclcore.experiments.sweep import identities, lacking, stored, sweep
 from maclcore.models.network import RetrievalNet
 from maclcore.store import Run, collect, identity
-from maclcore.training.loop import _Training, load_model, train
+from maclcore.training import load_model, train
+from maclcore.training.loop import Loop
 
 
 def draw(folder, n=24, seed=0, labels=("a", "b", "c")):
@@ -259,7 +260,7 @@ def test_another_split_is_another_run(folder, monkeypatch, capsys):
 
 def killed_after(config, epochs, monkeypatch, work=silent):
     """Do `work`, which trains, and stop it when so many epochs are saved."""
-    validate = _Training.validate
+    validate = Loop.validate
 
     def stopping(self):
         if len(self.history) == epochs:
@@ -267,7 +268,7 @@ def killed_after(config, epochs, monkeypatch, work=silent):
         return validate(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Training, "validate", stopping)
+        patch.setattr(Loop, "validate", stopping)
         with pytest.raises(KeyboardInterrupt):
             work(config)
 
@@ -293,9 +294,9 @@ def test_a_killed_run_is_not_taken_up_with_other_content(folder, change, tmp_pat
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "before", folder)
     trained = []
-    epoch = _Training.epoch
+    epoch = Loop.epoch
     monkeypatch.setattr(
-        _Training, "epoch", lambda self, *a: trained.append(len(self.history)) or epoch(self, *a)
+        Loop, "epoch", lambda self, *a: trained.append(len(self.history)) or epoch(self, *a)
     )
     resumed = silent(config)
     assert trained == [2, 3] and resumed.run_id == config.run_id
@@ -575,14 +576,14 @@ class Life(RuleBasedStateMachine):
         config = self.config(seed)
         if (self.content(), seed) not in self.trained:
             with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                validate = _Training.validate
+                validate = Loop.validate
 
                 def stopping(session):
                     if len(session.history) >= epochs:
                         raise KeyboardInterrupt
                     return validate(session)
 
-                patch.setattr(_Training, "validate", stopping)
+                patch.setattr(Loop, "validate", stopping)
                 silent(config)
 
     @rule(row=st.integers(1, 20), column=st.integers(1, 3))

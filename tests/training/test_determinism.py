@@ -13,7 +13,7 @@ from PIL import Image
 
 from maclcore.config import Config
 from maclcore.data import synthetic
-from maclcore.training.loop import load_model, train
+from maclcore.training import load_model, train
 
 
 @pytest.fixture(scope="module")

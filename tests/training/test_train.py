@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from threading import Event
 from types import SimpleNamespace
@@ -24,8 +23,12 @@ from maclcore.data.augment import augment, draw
 from maclcore.data.stream import Images
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.store import Run, collect
-from maclcore.training.loop import _Training, collapse, learning_rate, load_model, train
+from maclcore.store.identity import identify
+from maclcore.training import inputs, load_model, retrieval, train
+from maclcore.training.inputs import Pixels
+from maclcore.training.loop import Loop, learning_rate
 from maclcore.training.momentum import MomentumQueue
+from maclcore.training.retrieval import Retrieval, collapse
 
 
 @pytest.fixture
@@ -130,19 +133,19 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_checkpoin
     archive, results, monkeypatch
 ):
     config = small(archive, epochs=3)
-    original = _Training.step
+    original = Loop.step
 
-    def poisoned(self, batch, varied):
-        loss, norm = original(self, batch, varied)
-        return (loss * math.nan if len(self.history) == 1 else loss), norm
+    def poisoned(self, batch):
+        costs = original(self, batch)
+        return {**costs, "loss": costs["loss"] * math.nan} if len(self.history) == 1 else costs
 
-    monkeypatch.setattr(_Training, "step", poisoned)
+    monkeypatch.setattr(Loop, "step", poisoned)
     with pytest.raises(
         FloatingPointError, match=r"loss is nan in epoch 2, batch 1.*images img\d\d"
     ):
         train(config, progress=False)
     assert _stamp(paths.runs_root() / config.run_id) and collect().empty
-    monkeypatch.setattr(_Training, "step", original)
+    monkeypatch.setattr(Loop, "step", original)
     assert train(config, progress=False).finished
 
 
@@ -190,7 +193,7 @@ OPTIONS = {
 def test_every_option_resumes_to_the_same_bits(archive, results, tmp_path, monkeypatch, options):
     config = small(archive, epochs=4, backbone="squeezenet1_1", **options)  # it has dropout
     with monkeypatch.context() as patch:
-        patch.setattr(_Training, "validate", _fails_at(2, _Training.validate))
+        patch.setattr(Loop, "validate", _fails_at(2, Loop.validate))
         with pytest.raises(KeyboardInterrupt):
             train(config, progress=False)
     resumed = train(config, progress=False)
@@ -237,15 +240,18 @@ class Linear(nn.Module):
 
 
 def training(archive, folder, *layers, **options):
-    data = load_archive(str(archive), image_size=32, progress=False)
-    config = small(archive, embedding_dim=8, **options)
-    model = Linear(*layers).train()
-    images = Images(data.images)
-    return _Training(config, data, data.split(0), model, images, folder, torch.device("cpu"))
+    """A loop whose network is `Linear`, and in whose every epoch `draw`'s first numbers come."""
+    source, on = identify(small(archive, embedding_dim=8, **options)), torch.device("cpu")
+    pixels = Pixels(Images(source.archive.images), source, on)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "network", lambda *_: (Linear(*layers).train(), pixels))
+        loop = Loop(Retrieval(source, on), folder, on)
+    loop.method.begin(0)
+    return loop
 
 
-def gradients(session):
-    return [parameter.grad.clone() for parameter in session.parameters]
+def gradients(loop):
+    return [parameter.grad.clone() for parameter in loop.parameters]
 
 
 @pytest.fixture
@@ -256,16 +262,15 @@ def alone(monkeypatch):
         pairs = zip(images.split(1), uniform.split(1), strict=True)
         return torch.cat([augment(*pair) for pair in pairs])
 
-    monkeypatch.setattr(sys.modules["maclcore.training.loop"], "augment", augment_alone)
+    monkeypatch.setattr(inputs, "augment", augment_alone)
     return augment_alone
 
 
 def test_gradient_caching_gives_the_gradient_of_the_whole_batch(archive, tmp_path, alone):
-    index, numbers = torch.arange(16), draw(60, seed=0, epoch=0)
     whole, cached = (training(archive, tmp_path, micro_batch=m) for m in (None, 5))
-    losses = [session.step(index, numbers)[0] for session in (whole, cached)]
-    assert [len(h) for h in whole.model.hidden] == [16]
-    assert sorted(len(h) for h in cached.model.hidden) == [1, 1, 5, 5, 5, 5, 5, 5]
+    losses = [loop.step(torch.arange(16))["loss"] for loop in (whole, cached)]
+    assert [len(h) for h in whole.method.model.hidden] == [16]
+    assert sorted(len(h) for h in cached.method.model.hidden) == [1, 1, 5, 5, 5, 5, 5, 5]
     torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
     for a, b in zip(gradients(cached), gradients(whole), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
@@ -273,17 +278,18 @@ def test_gradient_caching_gives_the_gradient_of_the_whole_batch(archive, tmp_pat
 
 def test_gradient_caching_repeats_dropout_and_counts_statistics_once(archive, tmp_path):
     layers = nn.BatchNorm1d(8), nn.Dropout(0.5)
-    session = training(archive, tmp_path, *layers, micro_batch=4)
-    alone = copy.deepcopy(session.model)
-    index, numbers = torch.arange(12), draw(60, seed=0, epoch=0)
-    session.step(index, numbers)
-    first, second = session.model.hidden[:3], session.model.hidden[3:]
+    loop = training(archive, tmp_path, *layers, micro_batch=4)
+    method = loop.method
+    alone = copy.deepcopy(method.model)
+    index, numbers = torch.arange(12), method.varied
+    loop.step(index)
+    first, second = method.model.hidden[:3], method.model.hidden[3:]
     # the backward pass meets the parts in any order
     assert all(any(torch.equal(h, again) for again in second) for h in first)
     assert len(second) == 3 and not torch.equal(first[0] == 0, first[1] == 0)
     for part in index.split(4):
-        alone(augment(session.source[session.rows[part]], numbers[part]))
-    norm, expected = session.model.layers[2], alone.layers[2]
+        alone(augment(method.inputs.images[method.rows[part]], numbers[part]))
+    norm, expected = method.model.layers[2], alone.layers[2]
     assert norm.num_batches_tracked == 3 and norm.track_running_stats
     torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=1e-12, atol=0)
     torch.testing.assert_close(norm.running_var, expected.running_var, rtol=1e-12, atol=0)
@@ -296,34 +302,33 @@ def test_the_second_view_has_numbers_of_its_own_and_leaves_the_first_alone():
 
 
 def test_two_views_are_a_batch_of_both(archive, tmp_path, alone):
-    session = training(archive, tmp_path, loss="supcon_any", views=2)
-    index, numbers = torch.arange(10), draw(60, seed=0, epoch=0, views=2)
-    model = copy.deepcopy(session.model)
-    loss, _ = session.step(index, numbers)
-    rows = session.rows[index]
-    images = session.source[rows]
+    loop = training(archive, tmp_path, loss="supcon_any", views=2)
+    method, index = loop.method, torch.arange(10)
+    model = copy.deepcopy(method.model)
+    loss = loop.step(index)["loss"]
+    rows = method.rows[index]
+    images, numbers = method.inputs.images[rows], method.varied[index]
     with torch.no_grad():
-        z = torch.cat([model(alone(images, part)) for part in numbers[index].split(11, dim=1)])
-        expected = session.loss(z, torch.cat([session.y[rows]] * 2))
+        z = torch.cat([model(alone(images, part)) for part in numbers.split(11, dim=1)])
+        expected = method.loss(z, torch.cat([method.y[rows]] * 2))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("form", ["moco", "joins"])
 def test_a_queue_is_used_when_full_and_before_the_batch_joins_it(archive, tmp_path, form):
     loss = {"moco": "mulsupcon", "joins": "lmsc"}[form]
-    session = training(archive, tmp_path, loss=loss, queue=24, momentum=0.5)
-    seen = []
+    loop = training(archive, tmp_path, loss=loss, queue=24, momentum=0.5)
+    session, seen = loop.method, []
 
     def spy(z, y, **keys):
         seen.append({name: value.clone() for name, value in keys.items()})
         return module(z, y, **keys)
 
     module, session.loss = session.loss, spy
-    numbers = draw(60, seed=0, epoch=0, views=2)
     encoder = session.queue.encoder
     steps = [torch.arange(i, i + 10) for i in (0, 10, 20, 30)]
     for index in steps:
-        session.step(index, numbers)
+        loop.step(index)
     made = encoder.given  # keys of the second view, in order
     own = {"moco": made, "joins": [made[0][:0]] * 4}[form]
     queued = [made[0][:0]] * 3 + [torch.cat(made[:3])[-24:]]  # full after the third batch
@@ -373,13 +378,15 @@ def test_schedules_have_the_mean_rates_that_they_should():
 
 def test_every_seed_and_epoch_has_dropout_of_its_own(archive, tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(_Training, "step", lambda *_: (torch.zeros(()), torch.zeros(())))
+    monkeypatch.setattr(
+        Loop, "step", lambda *_: dict.fromkeys(("loss", "gradient_norm"), torch.zeros(()))
+    )
     for seed in range(3):
-        session = training(archive, tmp_path, seed=seed)
+        loop = training(archive, tmp_path, seed=seed)
         with monkeypatch.context() as patch:
             patch.setattr(torch, "manual_seed", given.append)
             for epoch in range(4):
-                session.epoch(epoch, SimpleNamespace(advance=lambda n: None), Event())
+                loop.epoch(epoch, SimpleNamespace(advance=lambda n: None), Event())
     assert len(set(given)) == len(given) == 12, "(1, 0) is not (0, 1)"
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import maclcore.training.frozen as frozen
 from maclcore import paths
 from maclcore.__main__ import main
 from maclcore.config import Config
@@ -16,7 +15,8 @@ from maclcore.data.augment import augment, draw
 from maclcore.evaluation.embedding import embed
 from maclcore.models.network import RetrievalNet
 from maclcore.store import collect
-from maclcore.training.loop import load_model, train
+from maclcore.store.identity import Source, identify
+from maclcore.training import inputs, load_model, train
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +32,11 @@ def small(archive, **changes):
 
 
 def features_of(config):
-    archive = load_archive(config.archive, image_size=config.image_size)
+    source = identify(config)
     torch.manual_seed(config.seed)
     model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
-    split = archive.split(config.split_seed)
-    stored = frozen.frozen_features(model, archive, split, config, torch.device("cpu"))
-    return model.eval(), archive, split, stored
+    stored = inputs.frozen_features(model, source, torch.device("cpu"))
+    return model.eval(), source.archive, source.split, stored
 
 
 def test_features_are_those_of_each_augmented_image(archive):
@@ -66,7 +65,7 @@ def test_epochs_take_the_views_by_turns(archive):
 @pytest.mark.parametrize("stored", [1, 2, 3, 5])
 def test_no_view_comes_again_before_all_the_others(stored):
     views = np.arange(stored * 4.0).reshape(stored, 2, 2).astype(np.float32)
-    features = frozen.Features(views[0], views)
+    features = inputs.Features(views[0], views)
     for taken in (1, 2):
         turn = 0
         for epoch in range(7):
@@ -79,14 +78,14 @@ def test_no_view_comes_again_before_all_the_others(stored):
 
 def test_features_are_computed_once_for_all_that_they_depend_on(archive, monkeypatch):
     written = []
-    write = frozen._write
-    monkeypatch.setattr(frozen, "_write", lambda *a, **k: written.append(1) or write(*a, **k))
+    write = inputs._write
+    monkeypatch.setattr(inputs, "_write", lambda *a, **k: written.append(1) or write(*a, **k))
     train(small(archive, loss="mulsupcon"), progress=False)
     train(small(archive, loss="macl", lr=0.01, epochs=2), progress=False)
     assert len(written) == 1
     for change in ({"seed": 1}, {"split_seed": 1}, {"frozen_views": 3}, {"image_size": 33}):
         train(small(archive, loss="mulsupcon", epochs=1, **change), progress=False)
-    monkeypatch.setattr(frozen, "RULE", ["another augmentation"])
+    monkeypatch.setattr(inputs, "RULE", ["another augmentation"])
     train(small(archive, loss="mulsupcon", epochs=1), progress=False)
     assert len(written) == 6
     assert len(list(paths.cache_root().glob("features-*.npy"))) == 6
@@ -98,11 +97,11 @@ def test_features_are_known_by_each_thing_that_they_depend_on(archive, monkeypat
 
     def cached(target, write):
         names.append(target.name)
-        given = write.keywords
-        views = given["config"].frozen_views * len(given["split"].train)
-        return np.zeros((len(given["archive"]) + views, 4), dtype=np.float32)
+        given = write.keywords["source"]
+        views = given.config.frozen_views * len(given.split.train)
+        return np.zeros((len(given.archive) + views, 4), dtype=np.float32)
 
-    monkeypatch.setattr(frozen, "cached", cached)
+    monkeypatch.setattr(inputs, "cached", cached)
     config = small(archive)
     data = load_archive(config.archive, image_size=config.image_size)
     model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
@@ -110,7 +109,8 @@ def test_features_are_known_by_each_thing_that_they_depend_on(archive, monkeypat
     first = data.split(0)
 
     def ask(config=config, data=data, split=first, model=model):
-        frozen.frozen_features(model, data, split, config, torch.device("cpu"))
+        source = Source(config, (), data, split, {})
+        inputs.frozen_features(model, source, torch.device("cpu"))
 
     ask()
     ask(config.but(loss="macl", lr=0.5, epochs=9, split_seed=7))  # of these they are independent
