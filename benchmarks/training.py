@@ -20,20 +20,22 @@ from torchvision.transforms import v2
 
 from maclcore.config import Config
 from maclcore.data import Archive, Split, augment, load_archive
-from maclcore.data.augment import draw
 from maclcore.data.sampler import shuffled
 from maclcore.data.stream import Images
 from maclcore.models.network import RetrievalNet, autocast
+from maclcore.store.identity import Source
 from maclcore.training import train
 from maclcore.training.loop import Loop
+from maclcore.training.retrieval import Retrieval
 
 
 def session(config: Config, archive: Archive, split: Split, device: torch.device) -> Loop:
-    torch.manual_seed(0)
-    model = RetrievalNet(config.backbone, "none", config.embedding_dim, config.image_size)
-    model = model.to(device, memory_format=torch.channels_last).train()
-    images, folder = Images(archive.images, device, keep=True), Path(tempfile.mkdtemp())
-    return Loop(config, archive, split, model, images, folder, device)
+    source = Source(config, (), archive, split, {})
+    loop = Loop(Retrieval(source, device), Path(tempfile.mkdtemp()), device)
+    loop.method.begin(0)
+    for module in loop.method.modules.values():
+        module.train()
+    return loop
 
 
 def bare_step(config: Config, device: torch.device):
@@ -63,14 +65,11 @@ def real_step(config: Config, device: torch.device):
     archive = load_archive(config.archive, image_size=config.image_size, progress=False)
     split = archive.split(0)
     training = session(config, archive, split, device)
-    uniform = draw(len(archive), seed=0, epoch=0)[training.rows]
 
     def steps():
         while True:
-            batches = shuffled(len(uniform), config.batch_size, seed=0, epoch=0)
-            coming = training.source.ahead([training.rows[batch] for batch in batches])
-            for batch, _ in zip(batches, coming, strict=True):
-                yield training.step(batch, uniform)
+            for batch in training.method.ahead(training.batches(0)):
+                yield training.step(batch)
 
     return steps().__next__
 
@@ -115,8 +114,8 @@ def plain_step(config: Config, device: torch.device):
             for images, rows in loader:
                 images = images.to(device).contiguous(memory_format=torch.channels_last)
                 with autocast(device, config.precision):
-                    z = training.model(images)
-                loss = training.loss(z, training.y[rows.to(device)])
+                    z = training.method.model(images)
+                loss = training.method.loss(z, training.method.y[rows.to(device)])
                 training.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(training.parameters, config.clip_norm)
@@ -227,12 +226,12 @@ def measure(way: str, size: int, images: int, batch: int, micro: int, steps: int
         training = session(config, archive, Split(every, every[:1], every[:1]), on)
         if way != "streamed":
             pixels = archive.images if way == "mapped" else np.array(archive.images)
-            training.source = Images(pixels.view(np.ndarray), on)
-        uniform, seconds = draw(images, seed=0, epoch=0), []
+            training.method.inputs.images = Images(pixels.view(np.ndarray), on)
+        seconds = []
         batches = list(shuffled(images, batch, seed=0, epoch=0)[:steps])
         start = time.perf_counter()
-        for index in training.source.ahead(batches):
-            training.step(index, uniform)
+        for index in training.method.ahead(batches):
+            training.step(index)
             _wait(on)
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
