@@ -36,7 +36,8 @@ from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
 from maclcore.losses.supcon import supcon_all, supcon_any
 
 __all__ = [
-    "COLOURS", "LOSSES", "REDUCTIONS", "Loss", "LossModule", "build_loss", "entry", "l_wo_reg", "lbase",
+    "COLOURS", "LOSSES", "REDUCTIONS", "Loss", "LossModule", "build_loss", "entry", "l_wo_reg",
+    "lbase",
     "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon", "oml", "pair_weights", "simdis",
     "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
 ]  # fmt: skip

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from maclcore.data.stream import Images
 from maclcore.evaluation.retrieval import evaluate
@@ -16,6 +15,7 @@ from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
 from maclcore.models.network import RetrievalNet, check_size
 from maclcore.models.weights import weights_content
+from maclcore.progress import say
 from maclcore.store import Run
 from maclcore.store.identity import Source
 from maclcore.training import distributed
@@ -69,33 +69,27 @@ class Retrieval(Method):
 
     def step(self, batch: Tensor) -> dict[str, Tensor]:
         """Each process embeds its part of the images, and has the loss of all of them."""
-        own, parts = self.own(batch), batch.tensor_split(self.processes)
+        own, sizes = self.own(batch), list(map(len, batch.tensor_split(self.processes)))
         y, index = self.y[self.rows[batch].to(self.on)], self.rows[own]
         first, *second = self.varied[own].chunk(self.views, dim=1)
         if self.queue is not None:
             with torch.no_grad():
-                new = self.gather(self.embed(self.queue.encoder, index, *second), parts)
+                new = self.inputs.through(self.queue.encoder, index, *second)
+            new = distributed.gather(new, sizes)
             keys = self.queue.contrast(self.form, new, y)
             self.queue.enqueue(new, y)
-            z = self.gather(self.embed(self.trained, index, first), parts)
+            z = distributed.gather(self.inputs.through(self.trained, index, first), sizes)
             return {"loss": self.loss(z, y, **keys)}
         views = [first, *second]
-        parts = [part.repeat(len(views)) for part in parts]
-        z = self.embed(self.trained, index.repeat(len(views)), torch.cat(views))
-        y = self.y[self.rows[torch.cat(parts)].to(self.on)]
-        return {"loss": self.loss(self.gather(z, parts), y)}
+        z = self.inputs.through(self.trained, index.repeat(len(views)), torch.cat(views))
+        z = distributed.gather(z, [size * len(views) for size in sizes])
+        # each process has all views of its part, one after the other
+        parts = [part.repeat(len(views)) for part in batch.tensor_split(self.processes)]
+        return {"loss": self.loss(z, self.y[self.rows[torch.cat(parts)].to(self.on)])}
 
     def after_step(self) -> None:
         if self.queue is not None:
             self.queue.follow(self.trained, self.source.config.momentum)
-
-    def embed(self, network: nn.Module, index: Tensor, varied: Tensor) -> Tensor:
-        """Embeddings (B, D) of the images `index` (B,), each in the view that `varied` gives it."""
-        return self.inputs.through(network, index, varied)
-
-    def gather(self, z: Tensor, parts: Sequence[Tensor]) -> Tensor:
-        """The embeddings of all processes' parts of a batch."""
-        return distributed.gather(z, [len(part) for part in parts])
 
     def validate(self) -> dict[str, float]:
         index = self.source.split.validation
@@ -126,7 +120,7 @@ def network(source: Source, on: torch.device, progress: bool) -> tuple[Retrieval
     model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
     check_size(model, config.backbone, config.image_size)
     if model.fresh and progress:
-        tqdm.write(f"{config.weights} lacks, so freshly initialised: {', '.join(model.fresh)}")
+        say(f"{config.weights} lacks, so freshly initialised: {', '.join(model.fresh)}")
     if on.type == "cuda" and distributed.world()[1] > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(on, memory_format=torch.channels_last)
