@@ -12,7 +12,7 @@ import torch
 
 from maclcore.data import load_archive
 from maclcore.evaluation.ranking import UnitRows, rank
-from maclcore.evaluation.retrieval import MAP_THRESHOLDS
+from maclcore.evaluation.relevance import MAP_THRESHOLDS
 from maclcore.evaluation.statistics import compare
 from maclcore.labels import jaccard
 

@@ -12,26 +12,27 @@ import torch
 from scipy.stats import hypergeom
 from torch import Tensor
 
-from maclcore.evaluation import retrieval as metrics
-from maclcore.evaluation.retrieval import (
+from maclcore.evaluation.measures import discounts, ideal_dcg
+from maclcore.evaluation.relevance import (
     HARD,
     MAP_THRESHOLDS,
-    MEMORY,
     METRICS,
-    Evaluation,
+    TOP,
     Overlap,
     Readings,
     Relevance,
     Tables,
-    average_over_ties,
-    collect_queries,
-    discounts,
-    evaluate_rows,
-    ideal_dcg,
-    left_out,
-    starts,
     wap_tables,
 )
+from maclcore.evaluation.retrieval import (
+    MEMORY,
+    Evaluation,
+    collect_queries,
+    evaluate_rows,
+    left_out,
+    starts,
+)
+from maclcore.evaluation.ties import average_over_ties
 
 
 def oracle(
@@ -101,7 +102,7 @@ def chance(
     values, none = (x.iloc[overlap.query_set.cpu()].reset_index(drop=True) for x in (values, none))
     if reading.without_hit == "omit":
         drawn |= {name for name in METRICS if none[name].between(tiny, 1 - tiny).any()}
-    if reading.ideal == "list" and overlap.items > metrics.TOP:
+    if reading.ideal == "list" and overlap.items > TOP:
         drawn |= {"nDCG(sim)@100", "nDCG@100"}
     values = left_out(values, none, reading)
     expected, error = values.mean(), pd.Series(0.0, index=METRICS)
@@ -151,7 +152,7 @@ def chance_bound(counts, images: int, split: int | None = None) -> float:
 def _expectation(relevance: Relevance, reading: Readings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Expected value of each query, 0 for a list without a hit, and the probability of that."""
     items = int(relevance.available[0].sum())
-    top, values, none = min(metrics.TOP, items), {}, {}
+    top, values, none = min(TOP, items), {}, {}
 
     def total(table: Tensor) -> np.ndarray:
         return relevance.total(table).cpu().numpy()

@@ -12,12 +12,19 @@ from hypothesis import strategies as st
 
 from maclcore import paths
 from maclcore.__main__ import main
+from maclcore.evaluation import reference, relevance
 from maclcore.evaluation import retrieval as metrics
 from maclcore.evaluation.reference import chance, chance_bound, oracle
 from maclcore.evaluation.retrieval import METRICS, evaluate_scores
 
 #: scores (720, 6): every order of six items
 ORDERS = np.array(list(itertools.permutations(range(6))), dtype="f4")
+
+
+def cut_at(patch, top):
+    """Lists of nDCG(sim), nDCG and wAP cut at `top` for 100, so that small cases reach the cut."""
+    for module in (relevance, metrics, reference):
+        patch.setattr(module, "TOP", top)
 
 
 def random_labels(seed, images, labels=5, density=0.35):
@@ -42,7 +49,7 @@ readings = st.fixed_dictionaries(
 def test_chance_is_the_mean_over_all_orders(top, seed, reading):
     query, gallery = random_labels(seed, 1, 4, 0.5), random_labels(seed + 1, 6, 4, 0.4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "TOP", top)
+        cut_at(patch, top)
         every = evaluate_scores(ORDERS, query.repeat(720, 0), gallery, **reading)
         result = chance(query, gallery, **reading)
     expected = every.per_query.mean()
@@ -57,7 +64,7 @@ def test_chance_is_the_mean_over_all_orders(top, seed, reading):
 @pytest.mark.parametrize("ideal", ["gallery", "list"])
 @pytest.mark.parametrize("cutoff", [None, 2])
 def test_drawn_chance_is_within_its_error(monkeypatch, without_hit, ideal, cutoff):
-    monkeypatch.setattr(metrics, "TOP", 2)
+    cut_at(monkeypatch, 2)
     reading = {"without_hit": without_hit, "ideal": ideal, "map_cutoff": cutoff}
     query, gallery = np.array([[1, 1, 0, 0]]), np.eye(4)[[0, 1, 2, 2, 3, 3]]
     gallery[0, :2] = 1  # J = 1, 1/2 and four times 0
@@ -76,7 +83,7 @@ def test_drawn_chance_is_within_its_error(monkeypatch, without_hit, ideal, cutof
 
 def test_what_is_drawn_fits_the_memory_it_is_given(monkeypatch):
     """Blocks of a gallery have as many scores as items, wherever they begin."""
-    monkeypatch.setattr(metrics, "TOP", 3)
+    cut_at(monkeypatch, 3)
     monkeypatch.setattr(metrics, "BLOCK", 7)
     query, gallery = random_labels(4, 40, 4, 0.5), random_labels(5, 30, 4, 0.4)
     whole, parts = (
@@ -91,7 +98,7 @@ def test_what_is_drawn_fits_the_memory_it_is_given(monkeypatch):
 @pytest.mark.parametrize("items, exact", [(5, True), (6, True), (7, False)])
 def test_nothing_is_drawn_where_the_list_is_not_cut(items, exact, monkeypatch):
     """A list of no more than TOP items has the whole gallery in it, and the ideal of both."""
-    monkeypatch.setattr(metrics, "TOP", 6)
+    cut_at(monkeypatch, 6)
     query, gallery = random_labels(1, 3, 4, 0.6), random_labels(2, items, 4, 0.5)
     found = chance(query, gallery, ideal="list", tolerance=0.02)
     assert (set(found.standard_error.values()) == {0.0}) == exact
@@ -101,7 +108,7 @@ def test_nothing_is_drawn_where_the_list_is_not_cut(items, exact, monkeypatch):
 
 
 def test_rankings_are_drawn_until_the_error_is_what_was_asked_for(monkeypatch):
-    monkeypatch.setattr(metrics, "TOP", 8)
+    cut_at(monkeypatch, 8)
     name, query, gallery = "nDCG@100", random_labels(0, 500), random_labels(1, 10)
     errors = {}
     for tolerance in (1.0, 1e-3, None):
@@ -265,7 +272,7 @@ def test_what_is_wrong_with_a_label_table_is_said(tmp_path, monkeypatch, words, 
 
 
 def test_wap_has_no_ceiling(monkeypatch):
-    monkeypatch.setattr(metrics, "TOP", 2)
+    cut_at(monkeypatch, 2)
     query, gallery = np.array([[1, 1, 0]]), np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1]])
     assert oracle(query, gallery).summary()["wAP@100"] == (1 + (1 + 1 / 2) / 2) / 2
     assert evaluate_scores([[3.0, 1.0, 2.0]], query, gallery).summary()["wAP@100"] == 1

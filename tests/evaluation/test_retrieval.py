@@ -17,16 +17,25 @@ from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from maclcore.evaluation import ranking as retrieval
+from maclcore.evaluation import reference, relevance
 from maclcore.evaluation import retrieval as metrics
+from maclcore.evaluation.measures import average_precision
 from maclcore.evaluation.ranking import PRECISIONS, UnitRows, best_keys, key_scores, rank, search
 from maclcore.evaluation.reference import chance
-from maclcore.evaluation.retrieval import METRICS, PROTOCOLS, Overlap, evaluate, evaluate_scores
+from maclcore.evaluation.relevance import METRICS, PROTOCOLS, Overlap
+from maclcore.evaluation.retrieval import evaluate, evaluate_scores
 
 cases = settings(deadline=None, max_examples=300, derandomize=True)
 few = settings(cases, max_examples=15)
 
 
 # --- the slow witness: Eqs. 11-18 in loops, on Python sets and whole numbers ---------------------
+
+
+def cut_at(patch, top):
+    """Lists of nDCG(sim), nDCG and wAP cut at `top` for 100, so that small cases reach the cut."""
+    for module in (relevance, metrics, reference):
+        patch.setattr(module, "TOP", top)
 
 
 def loop_ap(hit, divisor, area="rectangle"):
@@ -145,7 +154,7 @@ readings = st.fixed_dictionaries(
 def test_metrics_equal_loops(top, search, reading, memory):
     scores, y_query, y_gallery = search
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "TOP", top)
+        cut_at(patch, top)
         expected = loops(scores, y_query, y_query if y_gallery is None else y_gallery, **reading)
         options = reading | {"wap_threshold": reading["wap_threshold"] / 10}
         result = evaluate_scores(scores, y_query, y_gallery, memory=memory, **options)
@@ -207,7 +216,7 @@ def test_evaluate_takes_arrays_tensors_and_any_dtype():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_protocol_of_oml(seed, monkeypatch):
     """Its released evaluation in loops: distances of Jaccard, positions from 0, shared counts."""
-    monkeypatch.setattr(metrics, "TOP", 10)
+    cut_at(monkeypatch, 10)
     random = np.random.default_rng(seed)
     y, z = random.random((60, 5)) < 0.35, random.normal(size=(60, 4))
     y[~y.any(1), 0] = True
@@ -269,7 +278,7 @@ def test_average_over_ties_is_the_mean_over_their_orders(top, seed, levels, read
     # every order of the gallery breaks the ties; each order of the ties comes equally often
     broken = 10.0 * scores - np.array(list(itertools.permutations(range(5))))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "TOP", top)
+        cut_at(patch, top)
         every = evaluate_scores(broken, query.repeat(120, 0), gallery, **reading)
         found = evaluate_scores(scores[None], query, gallery, ties="average", **reading)
         expected = every.per_query.mean()
@@ -710,10 +719,10 @@ def test_values_done_by_hand():
 def test_relevance_of_any_type(dtype, area):
     relevant = torch.from_numpy(np.random.default_rng(0).random((9, 600)) < 0.6)
     relevant[0] = False
-    found = metrics.average_precision(relevant.to(dtype), area=area)
+    found = average_precision(relevant.to(dtype), area=area)
     expected = [loop_ap(row, sum(row), area) if any(row) else math.nan for row in relevant.tolist()]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    divided = metrics.average_precision(relevant.to(dtype), None, torch.full((9,), 700), area)
+    divided = average_precision(relevant.to(dtype), None, torch.full((9,), 700), area)
     np.testing.assert_allclose(divided, [loop_ap(row, 700, area) for row in relevant.tolist()])
 
 
