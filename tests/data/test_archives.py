@@ -14,7 +14,8 @@ from PIL import Image
 
 from maclcore import paths
 from maclcore.data import ArchiveError, ArchiveWarning, cache, describe, load_archive, synthetic
-from maclcore.data.archives import ARCHIVES, COLOURS, read_labels
+from maclcore.data.archives import ARCHIVES, read_labels
+from maclcore.data.readers import COLOURS
 
 # the 17 columns as the distributed tables spell them
 OFFICIAL = (
