@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from maclcore import paths
 from maclcore.config import is_path
@@ -85,8 +84,8 @@ def load_archive(
 
     A name is one of `ARCHIVES` or of another folder in `root` (default: `MACL_DATA`), or else in
     the working folder; what has a separator, such as ./d, is a path.
-    Options: `n`, `seed` (synthetic); `min_pixels` (dlrsd, whdld: how many pixels of a mask make a
-    label present, default 1); `labels="corrected"` (ml_aid: the corrected table).
+    Options are those of its reader: `n`, `seed` (synthetic); `min_pixels` (dlrsd, whdld: how many
+    pixels of a mask make a label present, default 1); `labels="corrected"` (ml_aid: that table).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
     for an option that the archive does not have. Warns once of files that are left out.
@@ -112,6 +111,8 @@ def load_archive(
 
 def describe(archive: Archive, *, seed: int = 0, stratified: bool = False) -> str:
     """The data sheet of an archive: its size, and the images of each label in all and per part."""
+    import pandas as pd  # here, because it takes seconds, and who only loads does without
+
     split = archive.split(seed, stratified)
     columns = {"images": archive.labels.sum(axis=0)}
     columns["share"] = [f"{share:.1%}" for share in archive.labels.mean(axis=0)]
@@ -209,6 +210,9 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
         kind = "image left out, no row gives its labels: add the row or remove the image"
         reading.notes[kind] += [images[key].name for key in images if key not in rows]
         images = {key: file for key, file in images.items() if key in rows}
+    elif not any(reading.faults.values()):
+        kind = "no images or no rows: the reader is to set both"
+        reading.faults[kind].append(str(reading.folder))
     keys = sorted(images, key=lambda key: images[key].stem)
     try:
         if keys:
