@@ -147,9 +147,9 @@ def _against_published(archive: Archive) -> str:
 def _received(name: str, file: Path) -> dict:
     """What the record says of a file; published: its hash is known, of a file of this archive."""
     known = [h for mirrors in READERS[name].files.values() for h in mirrors.values() if h]
-    hashes = {f"{kind}:{pooch.file_hash(str(file), kind)}" for kind in ("sha256", "md5")}
-    told = {"name": file.name, "bytes": file.stat().st_size, "sha256": pooch.file_hash(str(file))}
-    return told | {"published": not hashes.isdisjoint(known)}
+    hashes = {kind: pooch.file_hash(str(file), kind) for kind in ("sha256", "md5")}
+    told = {"name": file.name, "bytes": file.stat().st_size, "sha256": hashes["sha256"]}
+    return told | {"published": any(f"{kind}:{h}" in known for kind, h in hashes.items())}
 
 
 # --- Downloading ---------------------------------------------------------------------------------
