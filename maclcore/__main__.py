@@ -32,8 +32,7 @@ def data(
     Example: python -m maclcore data dlrsd --data ~/archives
 
     Args:
-        archive: synthetic, dlrsd, ucm_multilabel, ml_aid, whdld, or a folder with images/ and
-            labels.csv.
+        archive: synthetic, {archives}, or a folder with images/ and labels.csv.
         image_size: side of the decoded images in pixels.
         data: the folder that holds the archives; default: MACL_DATA.
     """
@@ -55,7 +54,7 @@ def prepare(
     Example: python -m maclcore data prepare ml_aid --from ~/Downloads/aid_multilabel.zip
 
     Args:
-        archive: dlrsd, ucm_multilabel, ml_aid or whdld.
+        archive: {archives}.
         given: what you have downloaded: zip and tar.gz files, tables, or a folder of them or of
             what was in them; default: download it, going on where an earlier attempt stopped.
         image_size: side of the decoded images in pixels.
@@ -482,6 +481,8 @@ SECOND = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["data"]:
+        _name_archives()
     try:
         if verb := SECOND.get(tuple(arguments[:2])):
             prog = " ".join(["python -m maclcore", *arguments[:2]])
@@ -510,6 +511,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 #: what is told in a line; anything else is a fault of the program, and shows where it is
 ERRORS = (ValueError, TypeError, LookupError, OSError, ArithmeticError, ImportError, RuntimeError)
+
+
+#: help that names the archives
+NAMING = {verb: verb.__doc__ or "" for verb in (data, prepare)}
+
+
+def _name_archives() -> None:
+    from maclcore.data.readers import READERS
+
+    for verb, text in NAMING.items():
+        verb.__doc__ = text.format(archives=", ".join(READERS))
 
 
 def _train_with_profile(arguments: list[str]) -> Callable[..., None]:

@@ -46,7 +46,7 @@ class Config:
     field cannot have, raises a TypeError or ValueError that names the field, or the nearest one.
     """
 
-    #: synthetic | dlrsd | ucm_multilabel | ml_aid | whdld | a folder of your own
+    #: synthetic, a name that `data --help` lists, or a folder of your own
     archive: str = "synthetic"
     #: side of the square images in pixels (paper: not stated)
     image_size: int = 224

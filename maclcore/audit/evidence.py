@@ -16,6 +16,7 @@ from maclcore import paths
 from maclcore.audit.breakdown import frequency_groups
 from maclcore.config import Config
 from maclcore.data import load_archive, make_split
+from maclcore.data.readers import READERS
 from maclcore.evaluation.reference import chance, oracle
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments.paper import paper_table, weights_label
@@ -24,7 +25,7 @@ from maclcore.losses import LOSSES, method_label, pair_weights
 from maclcore.store import Run, collect, write_csv
 
 #: archives of Tables 4 to 6
-ARCHIVES = {"dlrsd": "DLRSD", "ml_aid": "ML-AID", "whdld": "WHDLD"}
+ARCHIVES = {name: READERS[name].title for name in ("dlrsd", "ml_aid", "whdld")}
 SEEDS = 3  # fewer decide nothing: their interval is too wide, or there is none
 SPLITS = range(20)
 BATCH = 128

@@ -1,15 +1,23 @@
-"""From files on disk to `(N, 3, S, S)` uint8 images and `(N, L)` bool labels."""
+"""From files on disk to `(N, 3, S, S)` uint8 images and `(N, L)` bool labels, split and in batches.
+
+An archive is found and checked (`archives`, by `readers`, which share `reading`), drawn
+(`synthetic`) or got in (`prepare`, `extract`), decoded once (`cache`), split (`split`), and read
+for batch after batch (`stream`, in the order of `sampler`, changed by `augment`).
+
+From here: the names below, and `maclcore.data.augment`, `cache`, `prepare`, `readers`, `sampler`,
+`stream` and `synthetic`. This room knows files, images and labels; it must not know losses,
+networks or runs.
+"""
 
 from maclcore.data.archives import (
     ARCHIVES,
     Archive,
-    ArchiveError,
-    ArchiveWarning,
     archive_name,
     describe,
     load_archive,
     read_labels,
 )
+from maclcore.data.reading import ArchiveError, ArchiveWarning
 from maclcore.data.split import Split, make_split
 
 __all__ = [

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from maclcore.data.archives import ArchiveError, _printable
+from maclcore.data.reading import ArchiveError, printable
 
 MAX_MEMBERS = 200_000  # the largest archive of the paper has 9,880
 MAX_BYTES = 2**35  # 32 GiB
@@ -42,7 +42,7 @@ class Member(NamedTuple):
     open: Callable[[], BinaryIO]
 
     def refused(self, why: str) -> ArchiveError:
-        return ArchiveError(_printable(f"{self.source.name}: {self.name[:200]}: {why}"))
+        return ArchiveError(printable(f"{self.source.name}: {self.name[:200]}: {why}"))
 
 
 def extract(sources: Sequence[Path], target: Path) -> None:
@@ -179,7 +179,7 @@ def _damage(source: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
         text = f"{source.name}: damaged or cut short ({error}): download it again"
-        raise ArchiveError(_printable(text)) from error
+        raise ArchiveError(printable(text)) from error
 
 
 # --- Judging -------------------------------------------------------------------------------------

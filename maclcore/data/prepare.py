@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pooch
@@ -23,87 +22,14 @@ from tqdm.auto import tqdm
 
 from maclcore import paths
 from maclcore.config import nearest
-from maclcore.data.archives import READERS, Archive, ArchiveError, describe, load_archive
+from maclcore.data.archives import Archive, describe, load_archive
 from maclcore.data.extract import MAX_BYTES, extract, packing
-from maclcore.data.synthetic import LABELS
+from maclcore.data.readers import READERS
+from maclcore.data.reading import ArchiveError
 
 ATTEMPTS = 20  # at one mirror, as long as each brings something
 TIMEOUT = (15, 60)  # seconds to connect, seconds without a byte
 RECORD = "received.json"
-
-
-class Source(NamedTuple):
-    """Where an archive comes from: per file, each address and the hash of what must be there.
-
-    None: no hash has been published. No files: to be downloaded by hand from `page`.
-    """
-
-    page: str
-    sensor: str
-    licence: str
-    cite: str
-    files: dict[str, dict[str, str | None]]
-
-
-_HF = "https://hf.co/datasets"  # copies without changes, each pinned to a revision
-_UCM = "sha256:06c539ef28703a58fb07bd2837991ac7c48b813b00bb12ac197efd813a18daeb"
-_UCM_FILES = {
-    "UCMerced_LandUse.zip": {
-        "http://weegee.vision.ucmerced.edu/datasets/UCMerced_LandUse.zip": _UCM,
-        f"{_HF}/torchgeo/ucmerced/resolve/7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a/"
-        "UCMerced_LandUse.zip": _UCM,
-    },
-    "multilabels.zip": {
-        "https://bigearth.eu/assets/docs/multilabels.zip": None,
-        "https://raw.githubusercontent.com/rsim-tu-berlin/bigearth.eu/"
-        "a6617baba506644837865109ea3b80a3ab40fb31/assets/docs/multilabels.zip": None,
-    },
-}
-_DLRSD_FILES = {
-    "DLRSD.zip": {
-        f"{_HF}/calebrob6/dlrsd/resolve/dcd622dd05f327cd0fd10951ad6cd7ba52d0e832/DLRSD.zip": (
-            "sha256:cb49d850855a7622c51b5f09dbdf98952e064b661f35cb105e8749513e75796f"
-        ),
-        f"{_HF}/torchgeo/dlrsd/resolve/073a50e4ec8f531510f0ee72f2cf953816e01fd7/DLRSD.zip": (
-            "md5:2df826d636fb68bf36c0250ae62a9161"
-        ),
-    }
-}
-_USGS = "aerial, USGS National Map Urban Area Imagery, 0.3 m"
-_LICENCE = "images: public domain (USGS); labels: none stated, cite their authors"
-_ZHOU = "https://sites.google.com/view/zhouwx/dataset"
-SOURCES = {
-    "ucm_multilabel": Source(
-        "http://weegee.vision.ucmerced.edu/datasets/landuse.html, https://bigearth.eu/datasets",
-        _USGS,
-        _LICENCE,
-        "Yang & Newsam 2010 (images); Chaudhuri et al., IEEE TGRS 56(2), 2018 (labels)",
-        _UCM_FILES,
-    ),
-    "dlrsd": Source(
-        _ZHOU,
-        f"{_USGS} (the scenes of UC Merced)",
-        _LICENCE,
-        "Shao, Yang & Zhou, Remote Sensing 10(6), 2018; Chaudhuri et al., IEEE TGRS 56(2), 2018",
-        _DLRSD_FILES,
-    ),
-    "ml_aid": Source(
-        "https://github.com/Hua-YS/AID-Multilabel-Dataset",
-        "Google Earth imagery (of AID), 8 to 0.5 m",
-        "Google Earth imagery: research use, never redistribute",
-        "Hua, Mou & Zhu, IEEE TGRS 58(7), 2020; Xia et al., IEEE TGRS 55(7), 2017 (AID)",
-        {},
-    ),
-    "whdld": Source(
-        _ZHOU,
-        "Gaofen-1 and Ziyuan-3, 2 m",
-        "none stated: research use, cite its authors",
-        "Shao et al., IEEE JSTARS 13, 2020; Shao, Yang & Zhou, Remote Sensing 10(6), 2018",
-        {},
-    ),
-}
-# Table 3 is without UC Merced: the counts of the table of Chaudhuri et al., in the order of LABELS
-_UCM_COUNTS = [100, 718, 691, 886, 115, 105, 100, 103, 975, 102, 1300, 294, 100, 102, 100, 1009, 203]  # fmt: skip # noqa: E501
 
 
 def prepare(
@@ -123,10 +49,10 @@ def prepare(
     fetched, unpacked or read, or is not the whole archive. `<root>/<name>` is not there then;
     downloads stay, as far as they may be right, and are resumed.
     """
-    if name not in SOURCES:
+    if name not in READERS:
         if name == "synthetic" or Path(name).expanduser().is_dir():
             raise ValueError(f"{name} needs no preparation: python -m maclcore data {name}")
-        raise ValueError(f"no source of an archive {name!r}{nearest(name, SOURCES)}")
+        raise ValueError(f"no source of an archive {name!r}{nearest(name, READERS)}")
     root = paths.data_root() if root is None else Path(root).expanduser().absolute()
     if not (root / name).exists():
         files = [Path(file).expanduser().absolute() for file in given]
@@ -144,15 +70,17 @@ def prepare(
 def data_sheet(archive: Archive, root: str | Path | None = None) -> str:
     """Where it is and from, sensor, licence, what to cite, how it was verified, and `describe`."""
     folder = (paths.data_root() if root is None else Path(root).expanduser()) / archive.name
-    source = SOURCES[archive.name]
+    told = READERS[archive.name]._asdict()
     lines = [f"{archive.title} in {folder}"]
-    lines += [f"{key:9}{getattr(source, key)}" for key in ("page", "sensor", "licence", "cite")]
+    lines += [f"{k:9}{told[k]}" for k in ("page", "sensor", "licence", "cite") if told[k]]
     if (folder / RECORD).exists():
         for file in json.loads((folder / RECORD).read_text())["received"]:
             how = "as published" if file["published"] else "no known hash, so verified by contents"
             lines += [f"received {file['name']}: {file['bytes']:,} bytes, {how}"]
             lines += [f"{'':9}SHA-256 {file['sha256']}"]
-    return "\n".join([*lines, f"{'counts':9}{_against_published(archive)}", "", describe(archive)])
+    if counts := _against_published(archive):
+        lines += [f"{'counts':9}{counts}"]
+    return "\n".join([*lines, "", describe(archive)])
 
 
 # --- Contents ------------------------------------------------------------------------------------
@@ -187,23 +115,27 @@ def _checked(name: str, root: Path, image_size: int, progress: bool) -> Archive:
     reader = READERS[name]
     try:
         archive = load_archive(name, image_size=image_size, root=root, progress=progress)
-        if len(archive) == reader.size:
+        if reader.size in (None, len(archive)):
             return archive
         text = f"{len(archive):,} images, where it has {reader.size:,}: are files missing?"
     except ArchiveError as error:
         text = str(error).replace(f"{root}{os.sep}", "")
     raise ArchiveError(
         f"what was received is not all of {reader.title}; nothing has been kept of it.\n{text}\n"
-        f"It is {reader.tree}, packed or not, from {SOURCES[name].page}"
+        f"It is {reader.tree}, packed or not, from {reader.page}"
     )
 
 
 def _against_published(archive: Archive) -> str:
-    """A difference is told, not refused: how many pixels make a label is the reader's to choose."""
-    if archive.name == "ucm_multilabel":
-        where, published = "the table of Chaudhuri et al. 2018", pd.Series(_UCM_COUNTS, LABELS)
-    else:
+    """A difference is told, not refused: how many pixels make a label is the reader's to choose.
+
+    "" where no counts have been published.
+    """
+    where, published = READERS[archive.name].counted, pd.Series(READERS[archive.name].counts)
+    if published.empty:
         table = pd.read_csv(paths.paper_root() / "table3.csv", index_col="label")
+        if archive.name not in table:
+            return ""
         where, published = "Table 3 of the paper", table[archive.name].dropna().astype(int)
     have = pd.Series(archive.labels.sum(axis=0), archive.label_names)[published.index]
     differ = published.index[have != published]
@@ -214,10 +146,10 @@ def _against_published(archive: Archive) -> str:
 
 def _received(name: str, file: Path) -> dict:
     """What the record says of a file; published: its hash is known, of a file of this archive."""
-    known = [h for mirrors in SOURCES[name].files.values() for h in mirrors.values() if h]
-    hashes = {f"{kind}:{pooch.file_hash(str(file), kind)}" for kind in ("sha256", "md5")}
-    told = {"name": file.name, "bytes": file.stat().st_size, "sha256": pooch.file_hash(str(file))}
-    return told | {"published": not hashes.isdisjoint(known)}
+    known = [h for mirrors in READERS[name].files.values() for h in mirrors.values() if h]
+    hashes = {kind: pooch.file_hash(str(file), kind) for kind in ("sha256", "md5")}
+    told = {"name": file.name, "bytes": file.stat().st_size, "sha256": hashes["sha256"]}
+    return told | {"published": any(f"{kind}:{h}" in known for kind, h in hashes.items())}
 
 
 # --- Downloading ---------------------------------------------------------------------------------
@@ -225,15 +157,16 @@ def _received(name: str, file: Path) -> dict:
 
 def _download(name: str, folder: Path, progress: bool) -> list[Path]:
     """All files of the archive, in `folder`; what is whole there is not fetched again."""
-    page, title = SOURCES[name].page, READERS[name].title
-    by_hand = f"from {page} and run\n  python -m maclcore data prepare {name} --from FILE_OR_FOLDER"
-    if not SOURCES[name].files:
+    reader = READERS[name]
+    command = f"python -m maclcore data prepare {name} --from FILE_OR_FOLDER"
+    by_hand = f"download it from {reader.page} and run\n  {command}"
+    if not reader.files:
         raise ArchiveError(
-            f"{title} lies on a cloud drive, which takes a browser: download it {by_hand}\n"
-            f"with the zip or tar.gz files, or where you unpacked them ({READERS[name].tree})"
+            f"{reader.title} {reader.by_hand}: {by_hand}\n"
+            f"with the zip or tar.gz files, or where you unpacked them ({reader.tree})"
         )
     files = []
-    for file, mirrors in SOURCES[name].files.items():
+    for file, mirrors in reader.files.items():
         failures = []
         for url, known in mirrors.items():
             try:
@@ -245,7 +178,7 @@ def _download(name: str, folder: Path, progress: bool) -> list[Path]:
             raise ArchiveError(
                 "\n".join([f"{file} could not be downloaded:", *failures])
                 + "\nRun the same again to go on where it stopped; behind a proxy set HTTPS_PROXY; "
-                f"or download it {by_hand}"
+                f"or {by_hand}"
             )
     return files
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from maclcore.labels import Array, as_labels
+from maclcore.labels import Array, as_labels, bit_sets
 
 #: carriers of a label among which its partner is chosen
 WINDOW = 32
@@ -188,5 +188,4 @@ def _table(y: Array) -> np.ndarray:
 
 def _bits(y: np.ndarray) -> list[int]:
     """Rows as integers whose bit l is label l."""
-    octets = np.packbits(y, axis=1, bitorder="little")
-    return [int.from_bytes(row.tobytes(), "little") for row in octets]
+    return [int.from_bytes(row.tobytes(), "little") for row in bit_sets(y)]

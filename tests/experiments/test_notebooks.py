@@ -24,7 +24,7 @@ from PIL import Image
 
 from maclcore import paths, plots
 from maclcore.__main__ import main
-from maclcore.data.archives import Archive, ArchiveWarning
+from maclcore.data import Archive, ArchiveWarning
 from maclcore.experiments import notebooks
 
 STAMP = "import pathlib, time; pathlib.Path('{0}').write_text(str(time.time()))"

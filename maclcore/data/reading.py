@@ -1,0 +1,255 @@
+"""What all readers share: finding images, reading tables and masks, collecting what is wrong."""
+
+import csv
+import os
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maclcore.data import cache
+
+# spellings of the distributed tables, and Table 3's
+SINGULAR = {"buildings": "building", "cars": "car", "tanks": "tank", "trees": "tree"}
+# what a cell may hold; spreadsheets and pandas write 1.0
+CELLS = {"0": False, "1": True, "0.0": False, "1.0": True}
+EXAMPLES = 10  # of each kind of fault that a message shows
+
+PLAIN_TREE = "images/<name>.<ext> and labels.csv"
+ABSENT = "path not found: is this the right folder, and completely unpacked?"
+COLUMNS = "fault in the columns: first the image's name, then one per label"
+ROWS = "faulty row: a name, then 0 or 1 for each label, at least one of them 1"
+DUPLICATE = "duplicate image name, case and suffix aside: rename or remove one"
+
+
+class ArchiveError(ValueError):
+    """Everything that makes an archive unusable, in one message."""
+
+
+class ArchiveWarning(UserWarning):
+    """What is odd about an archive that can be used all the same."""
+
+
+@dataclass
+class Reading:
+    """What has been found so far in `folder`, faults included; a reader fills it in.
+
+    What becomes the archive are `images` and `rows`, each under its `_key`, and `label_names`.
+    `faults` and `notes` hold, for each kind, with its remedy, one line an example.
+    """
+
+    folder: Path
+    progress: bool = False
+    title: str = ""  # what a table must say of the archive; default: its folder's name
+    footnote: str = ""
+    wanted: tuple[str, ...] = ()  # the labels that a table must have, in this order; (): any
+    label_names: tuple[str, ...] = ()
+    images: dict[str, Path] = field(default_factory=dict)
+    rows: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # where, (L,) bool
+    faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self.title = self.title or self.folder.name
+
+    def is_plain(self, **options: Any) -> bool:
+        """Whether there is a labels.csv; ValueError if an option is given that it cannot heed."""
+        plain = (self.folder / "labels.csv").exists()
+        for name, value in options.items():
+            if plain and value is not None:
+                raise ValueError(
+                    f"{name}={value!r} is for the official tree, but {self.folder} has a "
+                    "labels.csv, which is read instead: drop the option or move that file"
+                )
+        return plain
+
+    def read_plain(self) -> None:
+        """The plain layout, which is that of any folder of one's own, too."""
+        self.images = self.files(self.folder / "images")
+        self.read_table(self.folder / "labels.csv")
+
+    def find(self, name: str) -> Path:
+        """`name` in the archive's folder or one level below; if absent, where it should be."""
+        expected = self.folder / name
+        return (
+            expected if expected.exists() else min(self.folder.glob(f"*/{name}"), default=expected)
+        )
+
+    def files(self, *folders: Path) -> dict[str, Path]:
+        """Images by key, in the folders and in all folders inside them."""
+        found: dict[str, Path] = {}
+        for folder in folders:
+            before, walk = len(found), os.walk(folder, onerror=self._no_folder)
+            for file in sorted(Path(at, name) for at, _, names in walk for name in names):
+                if file.name.startswith("."):
+                    continue
+                if file.suffix.lower() not in cache.SUFFIXES:
+                    kind = f"file left out, its suffix is none of {' '.join(cache.SUFFIXES)}"
+                    self.notes[kind].append(str(file.relative_to(folder)))
+                elif (first := found.setdefault(_key(file.name), file)) is not file:
+                    both = (str(f.relative_to(folder.parent)) for f in (first, file))
+                    self.faults[DUPLICATE].append(" = ".join(both))
+            if len(found) == before and folder.is_dir():
+                self.faults["folder without an image: is it unpacked?"].append(str(folder))
+        return found
+
+    def _no_folder(self, error: OSError) -> None:
+        why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        self.faults[ABSENT].append(f"{error.filename}{why}")
+
+    def read_table(self, file: Path) -> None:
+        """Set `label_names` and `rows` from a table of names and 0/1 cells."""
+        faults = self.faults
+        if not file.exists():
+            faults[ABSENT].append(str(file))
+            return
+        try:
+            workbook = file.suffix.lower() == ".xlsx"
+            lines = _spreadsheet(file) if workbook else _separated(file)
+        except (ValueError, csv.Error, OSError) as error:
+            faults["table that cannot be read: save it as UTF-8 text"].append(
+                f"{file.name}: {error}"
+            )
+            return
+        (_, header), *lines = lines or [(1, [""])]
+        own = {_spelling(label): label for label in self.wanted}  # whose names the archive has
+        labels = [own.get(_spelling(x), _spelling(x)) if own else x for x in header[1:]]
+        wanted = list(self.wanted) or labels
+        wrong = [f"no column {label!r}" for label in wanted if label not in labels]
+        wrong += [f"unknown column {label!r}" for label in labels if label not in wanted]
+        wrong += [f"{labels.count(x)} columns {x!r}" for x in {*labels} if labels.count(x) > 1]
+        wrong += ["a column without a name"] * ("" in labels)
+        wrong += ["no label"] * (not labels) + ["no row"] * (not lines)
+        faults[COLUMNS] += [f"{file.name}: {what}" for what in wrong]
+        order = range(len(labels)) if wrong else [labels.index(label) for label in wanted]
+        self.label_names = tuple(labels[j] for j in order)
+        for number, (name, *cells) in lines:
+            where = f"{name} ({file.name}, line {number})"
+            values = [CELLS.get(cell) for cell in cells]
+            if len(cells) != len(labels):
+                wrong = [f"{len(cells)} label cells where the header has {len(labels)}"]
+            else:
+                pairs = zip(labels, cells, values, strict=True)
+                wrong = [f"{label} is {cell!r}" for label, cell, value in pairs if value is None]
+                wrong += ["no label"] * (not any(values) and not wrong)
+            wrong += ["no name"] * (not name)
+            if first := self.rows.get(_key(name)):
+                faults[DUPLICATE].append(f"{where} = {first[0]}")
+            faults[ROWS] += [f"{where}: {', '.join(wrong)}"] if wrong else []
+            row = [True] * len(labels) if wrong else [values[j] for j in order]
+            if name:
+                self.rows[_key(name)] = (where, np.array(row, dtype=bool))
+
+    def read_masks(
+        self, folder: Path, colours: Mapping[str, tuple[int, ...]], min_pixels: int | None = None
+    ) -> None:
+        """Set `label_names` and `rows`: the labels whose colour `min_pixels` pixels of a mask have.
+
+        `colours`: of each label the one value, or three, of its pixels; a mask has no others.
+        """
+        least = 1 if min_pixels is None else min_pixels
+        if least < 1:
+            raise ValueError(f"min_pixels is {least}; a label needs at least 1 pixel")
+        self.label_names, values = tuple(colours), np.array([*colours.values()])
+        if not (masks := self.files(folder)):
+            return
+        try:
+            counts, *_ = cache.cached_rows(
+                f"{self.folder.name}-masks",
+                f"pixels of each of {values.tolist()}",
+                partial(_count_pixels, values=values),
+                list(masks.values()),
+                self.progress,
+            )
+        except cache.Unreadable as error:
+            self.faults["mask that cannot be used: convert it, or copy it again"] += error.problems
+            counts = np.full((len(masks), len(values)), least)
+        for (name, file), present in zip(masks.items(), counts >= least, strict=True):
+            self.rows[name] = (file.name, present)
+        empty = [where for where, present in self.rows.values() if not present.any()]
+        self.faults[f"mask without a label of {least} pixels: lower min_pixels"] += empty
+
+
+def _key(name: str) -> str:
+    """What makes an image's name unique: neither case, suffix, folder nor Unicode composition."""
+    name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    stem, suffix = os.path.splitext(name)
+    stem = stem if suffix.lower() in cache.SUFFIXES else name
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def _spelling(cell: str) -> str:
+    name = " ".join(cell.lower().replace("-", " ").replace("_", " ").split())
+    return SINGULAR.get(name, name)
+
+
+def _separated(file: Path) -> list[tuple[int, list[str]]]:
+    """(line, cells) of the rows that are not blank; separated by what the header has most of."""
+    with open(file, encoding="utf-8-sig", newline="") as text:
+        delimiter = max(",\t;", key=text.readline().count)
+        text.seek(0)
+        reader = csv.reader(text, delimiter=delimiter)
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    return [(line, cells) for line, cells in rows if any(cells)]
+
+
+def _spreadsheet(file: Path) -> list[tuple[int, list[str]]]:
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise ImportError(f"to read {file}, install openpyxl or save it as labels.csv") from None
+    with open(file, "rb") as stream:  # openpyxl would leave it open
+        try:
+            rows = [*load_workbook(stream, read_only=True, data_only=True).active.values] or [()]
+        except Exception as error:  # a broken workbook can make openpyxl raise anything
+            raise ValueError(f"not a workbook ({error})") from None
+    width = sum(cell is not None for cell in rows[0])  # formatted empty columns may follow
+    table = [["" if c is None else str(c).strip() for c in row[:width]] for row in rows]
+    return [(i + 1, cells) for i, cells in enumerate(table) if any(cells)]
+
+
+def _count_pixels(file: Path, values: np.ndarray) -> np.ndarray:
+    """How many pixels of a mask have each of `values` (L, C), as (L,) int32."""
+    channels = values.shape[1]
+    image = cache.open_image(file)
+    if channels == 1 and image.mode not in ("L", "P"):
+        what = f"a mask of one 8-bit channel is expected, this one is {image.mode}"
+        raise ValueError(f"{file.name}: {what}")
+    pixels = np.asarray(image if channels == 1 else image.convert("RGB"))
+    base = 256 ** np.arange(channels)  # a colour as one number
+    codes, wanted = pixels.reshape(image.height, image.width, channels) @ base, values @ base
+    unknown = np.argwhere(~np.isin(codes, wanted))
+    if len(unknown):
+        row, column = unknown[0]
+        raise ValueError(
+            f"{file.name}: pixels of no known label: {len(unknown)}, the first in row {row}, "
+            f"column {column} "
+            f"with {pixels[row, column].tolist()}, which is none of {values.squeeze().tolist()}"
+        )
+    return np.array([(codes == code).sum() for code in wanted], dtype=np.int32)
+
+
+def printable(text: str) -> str:
+    """Without the control characters of file and label names, which a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def message(title: str, kinds: dict[str, list[str]]) -> str:
+    lines = [f"{printable(title)}:"]
+    for kind, examples in kinds.items():
+        lines += [f"- {len(examples):,} x {kind}"] if examples else []
+        lines += [f"    {printable(example)}" for example in examples[:EXAMPLES]]
+        if len(examples) > EXAMPLES:
+            lines.append(f"    ... and {len(examples) - EXAMPLES:,} more")
+    return "\n".join(lines)
+
+
+def warn(title: str, kinds: dict[str, list[str]]) -> None:
+    if any(kinds.values()):
+        warnings.warn(message(title, kinds), ArchiveWarning, stacklevel=3)
