@@ -31,7 +31,8 @@ from maclcore.losses.macl import macl, wg_macl
 from maclcore.losses.mulsupcon import mulsupcon, wg_mulsupcon
 from maclcore.losses.oml import oml
 from maclcore.losses.overlap import lbase, simdis
-from maclcore.losses.pairs import REDUCTIONS, Pairs
+from maclcore.losses.kernel import REDUCTIONS
+from maclcore.losses.pairs import Pairs
 from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
 from maclcore.losses.supcon import supcon_all, supcon_any
 
