@@ -94,9 +94,9 @@ def per_pair(T: Tensor | float) -> bool:
 class TiledContrast(torch.autograd.Function):
     """Σ_i a_i L_i / Σ_i b_i with `contrast`'s L_i, never holding more than tile × C numbers.
 
-    With p = softmax(s / T + log m) and R_i = Σ_p W_ip, ∂L_i/∂s_ia = (R_i p_ia - W_ia) / T_ia is at hand
-    as soon as the loss is: the forward pass computes the gradient of z and c, and saves nothing
-    else. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the anchors.
+    With p = softmax(s / T + log m) and R_i = Σ_p W_ip, ∂L_i/∂s_ia = (R_i p_ia - W_ia) / T_ia is at
+    hand as soon as the loss is: the forward pass computes the gradient of z and c, and saves
+    nothing else. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the anchors.
     """
 
     @staticmethod
