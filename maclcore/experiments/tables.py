@@ -158,7 +158,9 @@ def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:
     if published is None:
         return ours
     published = published.map("{:.2f}".format).rename(index=method_label)
-    order = ["Chance", "Frozen", *published.index, "Oracle"]
+    framed = {"Chance", "Frozen", "Oracle", *published.index}
+    others = [name for name in ours.index if name not in framed]
+    order = ["Chance", "Frozen", *published.index, *others, "Oracle"]
     both = pd.concat({"ours": ours, "paper": published}, axis=1).reindex(order).fillna("–")
     both = both.swaplevel(axis=1).rename_axis("method")
     return both[[(metric, source) for metric in METRICS for source in ("ours", "paper")]]
