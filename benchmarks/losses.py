@@ -2,7 +2,7 @@
 
 expanded   MulSupCon over (anchor, label) pairs, as its released code computes it: M x N numbers
 pml        SupConLoss of pytorch-metric-learning, on labels of which every image has one
-dense      the formula as it reads, through autograd (`losses.pairs.contrast`)
+dense      the formula as it reads, through autograd (`losses.kernel.contrast`)
 the rest   this package, by name; its form is chosen by size
 
 Times are interleaved, the minimum of the repeats. Memory is the process's peak above what it held
@@ -20,7 +20,8 @@ import torch.nn.functional as F
 
 from maclcore import LabelStatistics, build_loss
 from maclcore.losses import LOSSES
-from maclcore.losses.pairs import REDUCTIONS, Pairs, contrast
+from maclcore.losses.kernel import REDUCTIONS, contrast
+from maclcore.losses.pairs import Pairs
 
 DIM = 128
 OURS = ("mulsupcon", "macl", "supcon_any", "lmsc", "lreg")

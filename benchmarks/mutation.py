@@ -58,13 +58,14 @@ LIBRARIES = ("torch._dynamo", "torchvision.transforms.v2", "torchmetrics", "skle
 
 #: module -> its tests
 CORE = {
-    "losses/__init__": ["losses"],
+    "losses/kernel": ["losses", "masks"],
     "losses/macl": ["losses"],
     "losses/mulsupcon": ["losses"],
     "losses/oml": ["losses"],
     "losses/overlap": ["losses"],
-    "losses/pairs": ["losses"],
+    "losses/pairs": ["losses", "masks"],
     "losses/prototypes": ["losses"],
+    "losses/registry": ["losses", "registry"],
     "losses/supcon": ["losses"],
     "labels": ["labels", "losses"],
     "metrics": ["metrics", "reference"],

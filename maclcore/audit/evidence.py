@@ -19,7 +19,7 @@ from maclcore.data import load_archive, make_split
 from maclcore.data.readers import READERS
 from maclcore.evaluation.reference import chance, oracle
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments.paper import paper_table, weights_label
+from maclcore.experiments.tables import paper_table, weights_label
 from maclcore.labels import LabelStatistics, jaccard
 from maclcore.losses import LOSSES, method_label, pair_weights
 from maclcore.store import Run, collect, write_csv

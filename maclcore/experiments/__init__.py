@@ -1,5 +1,6 @@
 """The paper's tables and figures as lists of configurations, and what computes them.
 
-From here: `paper` (which runs), `sweep` and `workers` (running them), `recompute` (running one
-again) and `notebooks`. This room must not know the verdicts that are drawn from its results.
+From here: `paper` (which runs), `tables` (what the store has of them), `sweep` and `workers`
+(running them), `recompute` (running one again) and `notebooks`. This room must not know the
+verdicts that are drawn from its results.
 """

@@ -13,13 +13,8 @@ train: 9 s (frozen; its features 10 minutes a seed before that), 210 s (quick), 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import pandas as pd
-
-from maclcore import paths
 from maclcore.config import Config
-from maclcore.evaluation.retrieval import METRICS
-from maclcore.losses import LOSSES, method_label
-from maclcore.store import collect
+from maclcore.losses import LOSSES, PAPER
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
 #: ours reach below zero, because the sign of α is a finding in itself.
@@ -49,27 +44,30 @@ SIGNS = (-1.0, -0.5, 0.0, 0.5, 1.5)
 #: ablations compare settings of one loss, some thirty runs: shorter than the tables below `paper`
 SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "frozen": {}, "paper": {}}
 
-#: what the rows of one table have in common
-TABLE = ["archive", "archive: fingerprint", "profile", "weights"]
-#: rows of a results table, in the paper's order between the reference rows
-METHODS = ("chance", "frozen", *LOSSES, "oracle")
+#: rows of the paper's tables, in its order between the reference rows
+METHODS = ("chance", "frozen", *PAPER, "oracle")
 
 
 def main_tables(
     profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
 ) -> list[Config]:
-    """Tables 4–6 and Figure 8: every loss at its defaults, between chance, frozen and oracle.
+    """Tables 4–6 and Figure 8: the paper's losses at their defaults, between chance, frozen and
+    oracle.
 
     Each seed also has its own split, so that the spread covers both. 16 runs a seed, of which
     the three reference rows train nothing. Paper: `paper_table(archive)`.
     """
-    return [
-        Config.from_profile(
-            profile, archive=archive, loss=method, seed=seed, split_seed=seed, **overrides
-        )
-        for seed in seeds
-        for method in METHODS
-    ]
+    return _rows(METHODS, profile, archive, seeds, overrides)
+
+
+def other_losses(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Not in the paper: registered losses that are not the paper's, as `main_tables` trains its
+    own, so that they stand in the same tables. A run a loss and seed.
+    """
+    others = [name for name in LOSSES if name not in PAPER]
+    return _rows(others, profile, archive, seeds, overrides)
 
 
 def alpha_beta(
@@ -94,7 +92,7 @@ def alpha_beta(
 def temperature(
     profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
 ) -> list[Config]:
-    """Figure 10: every loss over τ; at `smoke` and `quick` MulSupCon and MACL alone.
+    """Figure 10: the paper's losses over τ; at `smoke` and `quick` MulSupCon and MACL alone.
 
     τ multiplies MACL's T, so τ = 1 is the loss as printed, and τ = 0.3 the reading under which
     the figure's MACL curve need not be flat. |τ| runs a loss and seed. Paper (§5.4.2): 0.1 to 0.3,
@@ -103,7 +101,7 @@ def temperature(
     return [
         _ablation(profile, archive, seed, loss, overrides, loss_params={"temperature": tau})
         for seed in seeds
-        for loss in (("mulsupcon", "macl") if SHORT[profile] else LOSSES)
+        for loss in (("mulsupcon", "macl") if SHORT[profile] else PAPER)
         for tau in AXES[profile]["temperature"]
     ]
 
@@ -171,6 +169,7 @@ def alpha_sign(
 
 EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "main_tables": main_tables,
+    "other_losses": other_losses,
     "alpha_beta": alpha_beta,
     "temperature": temperature,
     "learning_rate": learning_rate,
@@ -181,110 +180,17 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
 ABLATIONS = ("alpha_beta", "temperature", "learning_rate")
 
 
-def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
-    """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
-    where a method has several seeds. What is no loss or reference row comes last, as in `runs`."""
-    grouped = runs.groupby("loss", sort=False)[list(METRICS)]
-    mean, deviation = grouped.mean() * 100, grouped.std() * 100
-    cells = mean.map(lambda value: f"{value:.{digits}f}")
-    spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
-    cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
-    order = [m for m in dict.fromkeys([*METHODS, *cells.index]) if m in cells.index]
-    labels = {method: method_label(method) for method in METHODS}
-    return cells.loc[order].rename(index=labels).rename_axis("method")
-
-
-def stored_experiment(name: str) -> pd.DataFrame:
-    """The rows of `collect()` that belong to an experiment on real archives under an unchanged
-    profile, smoke runs left out. Empty if there are none. Runs on different contents of an archive
-    have titles that tell them apart."""
-    rows = collect()
-    rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
-    base = rows.index.str.split("@").str[0]
-    wanted: set[str] = set()
-    for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
-        seeds = map(int, part["seed"].unique())
-        configs = EXPERIMENTS[name](profile, archive, seeds, weights=weights)
-        wanted |= {config.run_id for config in configs}
-    return _told_apart(rows[base.isin(wanted)])
-
-
-def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
-    """Several contents of one title are several archives, and get titles of their own."""
-    if rows.empty or "archive: title" not in rows:
-        return rows
-    prints = rows.groupby(["profile", "archive: title"])["archive: fingerprint"]
-    titles = rows["archive: title"] + " (" + rows["archive: fingerprint"].str[:6] + "…)"
-    several = prints.transform("nunique") > 1
-    return rows.assign(**{"archive: title": rows["archive: title"].mask(several, titles)})
-
-
-def stored_main_tables() -> pd.DataFrame:
-    """`stored_experiment("main_tables")` without the seeds that lack a method of their table, and
-    without what is no table, having no row of chance: such as the half of `pretraining`."""
-    rows = stored_experiment("main_tables")
-    chance = (rows["loss"] == "chance").groupby([rows[name] for name in [*TABLE, "seed"]])
-    rows = rows[chance.transform("any").astype(bool)]  # not bool where there are no rows
-    return _whole_seeds(rows, rows["loss"])
-
-
-def stored_alpha_sign() -> pd.DataFrame:
-    """`stored_experiment("alpha_sign")`, `loss` naming the variant, of the seeds with most values
-    of α, without variants that lack one of these seeds."""
-    rows = stored_experiment("alpha_sign")
-    if rows.empty:
-        return rows
-    rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
-    # the others belong to other experiments, too, which may have more seeds
-    rows = _whole_seeds(rows, rows["loss"].where(rows["loss_params"].str.contains("alpha")))
-    number = rows.groupby([*TABLE, "loss"])["seed"].transform("nunique")
-    rows = rows[number == number.groupby([rows[name] for name in TABLE]).transform("max")]
-    order = [f"param: {name}" for name in ("alpha", "temperature", "reweight")]
-    return rows.sort_values([*TABLE, *order, "seed"], kind="stable")
-
-
-def _whole_seeds(rows: pd.DataFrame, methods: pd.Series) -> pd.DataFrame:
-    """Of each table the seeds that have most of `methods`, a value or NaN for each row."""
-    number = methods.groupby([rows[name] for name in [*TABLE, "seed"]]).transform("nunique")
-    most = number.groupby([rows[name] for name in TABLE]).transform("max")
-    return rows[(number == most) & (most > 0)]
-
-
-def _variant(row: pd.Series) -> str:
-    """Such as "MACL, α = −0.5, τ = 0.3, w = 1"."""
-    if row["loss_params"] == "{}":
-        return method_label(row["loss"]) + (", as printed" if row["loss"] == "macl" else "")
-    if row["loss"] == "mulsupcon":
-        return f"MulSupCon, τ = {row['param: temperature']:g}"
-    sign = f"{row['param: alpha']:g}".replace("-", "−")
-    return f"MACL, α = {sign}, τ = 0.3" + ("" if row["param: reweight"] else ", w = 1")
-
-
-def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:
-    """`results_table` of one archive's runs with the published value beside each of ours, if the
-    paper has the archive; "–" where either has none."""
-    ours, published = results_table(runs, digits=1), paper_table(runs["archive"].iloc[0])
-    if published is None:
-        return ours
-    published = published.map("{:.2f}".format).rename(index=method_label)
-    order = ["Chance", "Frozen", *published.index, "Oracle"]
-    both = pd.concat({"ours": ours, "paper": published}, axis=1).reindex(order).fillna("–")
-    both = both.swaplevel(axis=1).rename_axis("method")
-    return both[[(metric, source) for metric in METRICS for source in ("ours", "paper")]]
-
-
-def paper_table(archive: str) -> pd.DataFrame | None:
-    """The published Table 4, 5 or 6 in percent, or None for an archive that the paper lacks."""
-    number = {"dlrsd": 4, "ml_aid": 5, "whdld": 6}.get(archive)
-    if number is None:
-        return None
-    return pd.read_csv(paths.paper_root() / f"table{number}.csv", index_col="method")
-
-
-def weights_label(weights: str) -> str:
-    """How a table or a caption calls the initial weights."""
-    names = {"imagenet": "ImageNet", "resnet18_imagenet_layer1-3": "ImageNet (layers 1–3)"}
-    return names.get(weights, weights)
+def _rows(
+    methods: Iterable[str], profile: str, archive: str, seeds: Iterable[int],
+    overrides: dict[str, Any],
+) -> list[Config]:  # fmt: skip
+    return [
+        Config.from_profile(
+            profile, archive=archive, loss=method, seed=seed, split_seed=seed, **overrides
+        )
+        for seed in seeds
+        for method in methods
+    ]
 
 
 def _ablation(

@@ -59,25 +59,13 @@ def macl(
     return W, temperature * T, reduction
 
 
-@pairwise
-def wg_macl(
-    pairs: Pairs,
-    stats: LabelStatistics,
-    *,
-    alpha: float = 1.5,
-    beta: float = 0.1,
-    temperature: float = 1.0,
-    f: str = "support",
-    h: str = "mean",
-    reweight: bool = True,
-    scope: str = "all",
-):
+@pairwise(like=macl)
+def wg_macl(pairs: Pairs, stats: LabelStatistics, **params):
     """Wg-MACL: MACL with each anchor weighted by 1 / |y_i|, as Wg-MulSupCon weights MulSupCon.
 
     The paper names the variant and does not define it. Parameters as in `macl`.
     """
-    readings = {"f": f, "h": h, "reweight": reweight, "scope": scope, "reduction": "images"}
-    return macl.weights(pairs, stats, alpha=alpha, beta=beta, temperature=temperature, **readings)
+    return macl.weights(pairs, stats, reduction="images", **params)
 
 
 def shared_frequency(pairs: Pairs, stats: LabelStatistics, f: str) -> Tensor:

@@ -1,11 +1,9 @@
-"""The one formula behind the losses, and the primitives they share.
-
-    L = reduce_i  - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} m_a exp(s_ia / T_ia) ],    s = z cᵀ
+"""From labels to a loss: what labels say of pairs of images, and the decorator `pairwise`.
 
 Anchors z are contrasted with candidates c, which are the same images, or have learned prototypes of
 the labels among them, or come from a queue. A loss is a function from labels to `Terms`: who
 attracts whom and how much (W), how sharp each pair is (T), how the anchors are averaged.
-`pairwise` turns it into `loss(z, y) -> scalar`.
+`pairwise` turns it into `loss(z, y) -> scalar`, computed by the kernel (`maclcore.losses.kernel`).
 """
 
 import functools
@@ -13,15 +11,21 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.utils.checkpoint import checkpoint
 
 from maclcore.labels import as_labels
+from maclcore.losses.kernel import (
+    REDUCTIONS,
+    Terms,
+    TiledContrast,
+    checkpointed_contrast,
+    per_pair,
+    summed,
+)
 
 #: largest error in the squared length of an embedding; rounding to bf16 stays below 0.01
 UNIT_TOLERANCE = 0.02
@@ -37,16 +41,6 @@ MANY = 512
 TABLE = 1 << 24
 
 Keyword = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
-
-
-class Terms(NamedTuple):
-    """What a loss makes of the labels of (A, C) pairs, anchors in rows."""
-
-    W: Tensor  #: (A, C) >= 0, before the mean over anchors
-    T: Tensor | float  #: (A, C), or one for all, as a number or a 0-d tensor
-    reduction: str  #: a key of REDUCTIONS
-    multiplicity: Tensor | None = None  #: (C,) m_a >= 0; None: 1
-    attract_only: bool = False  #: positives are never repelled (LReg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,163 +137,23 @@ def arrange(layout: str, images, keys, prototypes) -> tuple[Tensor, Tensor]:
     return both, both
 
 
-def contrast(s: Tensor, terms: Terms, own: Tensor | None) -> Tensor:
-    """L_i = - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} m_a exp(s_ia / T_ia) ], (A, C) -> (A,).
-
-    The formula as it reads, differentiable any number of times: - Σ_p W_ip log p_ip with
-    p = softmax(s / T + log m), but for the log m of positives. With `attract_only`, p held fixed,
-    - Σ_{p: W > 0} max(p_ip - W_ip, 0) s_ip / T_ip is added: its gradient cancels the repulsion
-    of positives.
-    """
-    x, W, bias = s / terms.T, terms.W, log(terms.multiplicity)
-    if bias is not None:
-        x = x + bias
-    if own is not None:
-        W = W.scatter(1, own[:, None], 0)
-        # the lowest number and not -inf: an anchor alone in its batch gives 0, not 0 times inf
-        x = x.scatter(1, own[:, None], torch.finfo(x.dtype).min)
-    log_p = x.log_softmax(dim=1)
-    loss = -torch.linalg.vecdot(W, log_p)
-    if bias is not None:
-        loss = loss + W @ bias
-    if terms.attract_only:
-        p = log_p.exp().detach()
-        loss = loss - torch.linalg.vecdot(torch.where(W > 0, (p - W).clamp(min=0), 0), x)
-    return loss
-
-
-def pair_gradient(s: Tensor, W: Tensor, T: Tensor | float) -> Tensor:
-    """∂/∂s of Σ_i L_i for a batch against itself, (N, N): below 0 a pair is drawn together."""
-    s = s.detach().clone().requires_grad_()
-    L = contrast(s, Terms(W, T, "anchors"), torch.arange(len(s), device=s.device))
-    return torch.autograd.grad(L.sum(), s)[0]
-
-
-def per_pair(T: Tensor | float) -> bool:
-    """Whether each pair has a temperature of its own."""
-    return isinstance(T, Tensor) and T.ndim > 0
-
-
-def log(multiplicity: Tensor | None) -> Tensor | None:
-    """Its logarithm, that of 1e-30 for 0."""
-    return None if multiplicity is None else multiplicity.clamp(min=1e-30).log()
-
-
-class TiledContrast(torch.autograd.Function):
-    """Σ_i a_i L_i / Σ_i b_i with `contrast`'s L_i, never holding more than tile × C numbers.
-
-    With p = softmax(s / T) and R_i = Σ_p W_ip, ∂L_i/∂s_ia = (R_i p_ia - W_ia) / T_ia is at hand
-    as soon as the loss is: the forward pass computes the gradient of z and c, and saves nothing
-    else. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the anchors.
-    """
-
-    @staticmethod
-    def forward(z, c, terms, tile):
-        loss, divisor = z.new_zeros(()), z.new_zeros(())
-        dz = torch.zeros_like(z)
-        dc = dz if c is z else torch.zeros_like(c)
-        for start in range(0, len(z), tile):
-            rows = slice(start, start + tile)
-            term, own, R, a, b = terms(rows)
-            W, T, bias, everywhere = term.W, term.T, log(term.multiplicity), 1.0
-            if not per_pair(T):  # one for all: cheaper at the embeddings
-                T, everywhere = None, T
-            anchors = z[rows] / everywhere
-            x = anchors @ c.T
-            if T is not None:
-                x.div_(T)
-            if bias is not None:
-                x.add_(bias)
-            if own is not None:
-                W.scatter_(1, own[:, None], 0)
-                x.scatter_(1, own[:, None], torch.finfo(x.dtype).min)
-            log_p = x.log_softmax(dim=1)
-            value = -torch.linalg.vecdot(W, log_p)
-            if bias is not None:  # it belongs to the denominator alone
-                value += W @ bias
-            g = log_p.exp_().mul_(R[:, None]).sub_(W)
-            if term.attract_only:
-                excess = torch.where(W > 0, g.clamp(min=0), 0)
-                value -= torch.linalg.vecdot(excess, x)
-                g.sub_(excess)
-            if T is not None:
-                g.div_(T)
-            a_T = a[:, None] / everywhere
-            dz[rows].add_(g @ c * a_T)
-            dc.addmm_(g.T, z[rows] * a_T)
-            loss += a @ value
-            divisor += b.sum()
-        scale = 1 / divisor.clamp(min=1)
-        return loss * scale, dz.mul_(scale), None if c is z else dc.mul_(scale)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        gradients = [gradient for gradient in output[1:] if gradient is not None]
-        ctx.mark_non_differentiable(*gradients)
-        ctx.save_for_backward(*gradients)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, loss, *_):
-        dz, *dc = ctx.saved_tensors
-        return loss * dz, loss * dc[0] if dc else None, None, None
-
-
-def checkpointed_contrast(
-    z: Tensor, c: Tensor, terms_of: Callable[[Pairs], Terms], pairs: Pairs, tile: int
-) -> Tensor:
-    """What `TiledContrast` computes, differentiable in all that `terms_of` depends on.
-
-    Autograd through the dense formula, a tile of anchors at a time; each is computed again when its
-    gradient is due, so that memory is that of one.
-    """
-
-    def part(anchors: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        return summed(anchors @ c.T, terms_of, pairs.rows(rows))
-
-    again = functools.partial(checkpoint, part, use_reentrant=False, preserve_rng_state=False)
-    slices = [slice(start, start + tile) for start in range(0, len(z), tile)]
-    loss, divisor = map(sum, zip(*(again(z[rows], rows) for rows in slices), strict=True))
-    return loss / divisor.clamp(min=1)
-
-
-def summed(s: Tensor, terms_of: Callable[[Pairs], Terms], pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Σ_i a_i L_i and Σ_i b_i, through autograd, for similarities s (A, C)."""
-    terms = terms_of(pairs)
-    a, b = REDUCTIONS[terms.reduction](pairs.total(terms.W), pairs.size)
-    return a @ contrast(s, terms, pairs.own), b.sum()
-
-
-#: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, with (a, b) from R_i = Σ_p W_ip and |y_i|.
-REDUCTIONS: dict[str, Callable] = {
-    # mean over the anchors that have a positive
-    "active": lambda R, size: 2 * ((R > 0).to(R.dtype),),
-    # mean over all anchors; those without a positive count as 0
-    "anchors": lambda R, size: (torch.ones_like(R), torch.ones_like(R)),
-    # 1 / M over the M = Σ|y_i| pairs (anchor, label); a pair without a positive counts as 0
-    "pairs": lambda R, size: (torch.ones_like(R), size),
-    # 1 / (N |y_i|): the mean over an image's labels, then over images, so that each counts once
-    "images": lambda R, size: (1 / size.clamp(min=1), torch.ones_like(R)),
-}
+def complete(
+    weights: Callable[[Pairs], Terms], pairs: Pairs, rows: slice | None = None
+) -> tuple[Terms, Tensor | None, Tensor, Tensor, Tensor]:
+    """`Terms`, own, R, a and b of all anchors or of some, as the kernel takes them."""
+    pairs = pairs if rows is None else pairs.rows(rows)
+    terms = weights(pairs)
+    R = pairs.total(terms.W)
+    return terms, pairs.own, R, *REDUCTIONS[terms.reduction](R, pairs.size)
 
 
 def tiles(weights: Callable[[Pairs], Terms], pairs: Pairs, images: int) -> Callable:
     """`terms(rows)` for `TiledContrast`, from a loss's weights.
 
-    Where many of the first `images` candidates have equal label sets, W and T are looked up in
-    a table over the distinct ones.
+    Where many of the first `images` candidates have equal label sets, all of `Terms` is looked up
+    in a table over the distinct ones.
     """
-
-    def complete(pairs: Pairs):
-        terms = weights(pairs)
-        R = pairs.total(terms.W)
-        return terms, R, *REDUCTIONS[terms.reduction](R, pairs.size)
-
-    def computed(rows: slice):
-        part = pairs.rows(rows)
-        terms, R, a, b = complete(part)
-        return terms, part.own, R, a, b
-
+    computed = functools.partial(complete, weights, pairs)
     if images < MANY or pairs.own is None:
         return computed
     sets, set_of, count = distinct(pairs.candidates[:images])
@@ -312,15 +166,16 @@ def tiles(weights: Callable[[Pairs], Terms], pairs: Pairs, images: int) -> Calla
     anchors = candidates[: len(sets) + len(pairs.y) - images]
     counts = torch.cat([count.to(sets), pairs.count[images:]])
     own = torch.arange(len(anchors), device=row.device)
-    terms, R, a, b = complete(Pairs(anchors, candidates, counts, own))
+    terms, _, R, a, b = complete(weights, Pairs(anchors, candidates, counts, own))
     W = terms.W[:, row]
     T = terms.T[:, row] if per_pair(terms.T) else terms.T
-    multiplicity = None if terms.multiplicity is None else terms.multiplicity[row]
+    m = None if terms.multiplicity is None else terms.multiplicity[..., row]
 
-    def looked_up(rows: slice):
+    def looked_up(rows: slice) -> tuple:
         at = row[: len(pairs.y)][rows]
         T_rows = T[at] if per_pair(T) else T
-        part = terms._replace(W=W[at], T=T_rows, multiplicity=multiplicity)
+        m_rows = m[at] if m is not None and m.ndim == 2 else m
+        part = terms._replace(W=W[at], T=T_rows, multiplicity=m_rows)
         return part, pairs.own[rows], R[at], a[at], b[at]
 
     return looked_up
@@ -405,16 +260,45 @@ def unit_prototypes(prototypes: Tensor, z: Tensor, labels: int, values: bool = T
     return F.normalize(prototypes.to(z), dim=1)
 
 
-def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Callable:
+def masked(terms: Terms, pairs: Pairs) -> Terms:
+    """`terms` after a check of its multiplicity's shape, in the type of the loss. An anchor all of
+    whose candidates are masked has no denominator: it gets no positives, and counts as such."""
+    m, shape = terms.multiplicity, terms.W.shape
+    if m is None:
+        return terms
+    if m.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"multiplicity must be (C,) = ({shape[1]},) or (A, C) = {tuple(shape)}, a number a "
+            f"candidate or a pair; got {tuple(m.shape)}"
+        )
+    m = m.to(pairs.y)
+    if m.ndim == 1:
+        return terms._replace(multiplicity=m)
+    W = torch.where(pairs.total(m)[:, None] > 0, terms.W, 0)
+    return terms._replace(W=W, multiplicity=m)
+
+
+def pairwise(
+    weights: Callable | None = None, *, layout: str = "images", like: Callable | None = None
+) -> Callable:
     """Turn `weights(pairs, ...) -> Terms` into `loss(z, y, ...) -> scalar`.
 
     `layout` says who is contrasted with whom, see `arrange`; where there are prototypes, the loss
-    is `loss(z, y, prototypes, ...)`. The loss computes in float32 (float64 for float64 `z`),
-    inside autocast too. With `check=False` the values of `z` and `y` are trusted. The weights stay
-    at hand as `loss.weights`, the layout as `loss.layout`.
+    is `loss(z, y, prototypes, ...)`. `like` is a loss for whose parameters, all but the reduction,
+    `**params` stands. The loss computes in float32 (float64 for float64 `z`), inside autocast too.
+    With `check=False` the values of `z` and `y` are trusted. The weights stay at hand as
+    `loss.weights`, the layout as `loss.layout`.
+
+    Memory is that of some anchors at a time, whatever `Terms` hold: W and T of each pair, and a
+    multiplicity or mask of each, such as `pairs.jaccard < 0.5`, which keeps all other candidates
+    out of an anchor's denominator. The limit: W, T and mask are functions of the two label sets and
+    of sums over the batch (`Pairs.total`), for a row may stand for all images of equal labels. What
+    depends on the embeddings (the hardest negatives), on chance, or on three images at once is no
+    such loss: write it as a function of z and y of its own, and, to bound its memory, compute some
+    anchors at a time as `ChunkedPrecision` in `oml.py` does.
     """
     if weights is None:
-        return functools.partial(pairwise, layout=layout)
+        return functools.partial(pairwise, layout=layout, like=like)
     prototyped, queued = layout != "images", layout in ("images", "extended")
 
     @functools.wraps(weights)
@@ -422,7 +306,7 @@ def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Call
         check_parameters(params)
         terms = Terms(*weights(pairs, *args, **params))
         choose("reduction", terms.reduction, REDUCTIONS)
-        return terms
+        return masked(terms, pairs)
 
     @functools.wraps(weights)
     def loss(z: Tensor, y, *args, check=True, keys=None, key_labels=None, **params) -> Tensor:
@@ -446,16 +330,23 @@ def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Call
             anchors, candidates = arrange(layout, z, keys, prototypes)
             # small, or one graph that the compiler fuses by itself
             if len(candidates) <= DENSE or torch.compiler.is_compiling():
-                total, divisor = summed(anchors @ candidates.T, terms_of, pairs)
+                total, divisor = summed(anchors @ candidates.T, *complete(terms_of, pairs))
                 return total / divisor.clamp(min=1)
             numbers = TILE if z.device.type == "cpu" else GPU_TILE
             rows = max(numbers // len(candidates), 32)
             if any(map(is_learned, params.values())):
-                return checkpointed_contrast(anchors, candidates, terms_of, pairs, rows)
+                return checkpointed_contrast(
+                    anchors, candidates, functools.partial(complete, terms_of, pairs), rows
+                )
             terms = tiles(terms_of, pairs, len(z))
             return TiledContrast.apply(anchors, candidates, terms, rows)[0]
 
     _, *rest = inspect.signature(weights).parameters.values()
+    if like is not None:
+        rest = [p for p in rest if p.kind is not p.VAR_KEYWORD]
+        own = ("reduction", "keys", "key_labels", "check")
+        theirs = inspect.signature(like).parameters.values()
+        rest += [p for p in theirs if p.kind is p.KEYWORD_ONLY and p.name not in own]
     first = ["z", "y", *(["prototypes"] if prototyped else [])]
     first = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in first]
     last = [Keyword(n, default=None) for n in ("keys", "key_labels") if queued]

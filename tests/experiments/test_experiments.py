@@ -1,16 +1,21 @@
 """The named lists of configurations, and what is picked from the store for them."""
 
 import json
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from maclcore.config import Config
+from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper as experiments
-from maclcore.losses import LOSSES
+from maclcore.experiments import tables
+from maclcore.losses import LOSSES, PAPER
 
 SIZES = {
-    "main_tables": 16,
+    "main_tables": len(PAPER) + 3,
+    "other_losses": len(LOSSES) - len(PAPER),
     "alpha_beta": 18,
     "temperature": 6,
     "learning_rate": 6,
@@ -24,7 +29,7 @@ def test_an_experiment_is_a_list_of_different_runs(name):
     configs = experiments.EXPERIMENTS[name]("quick", "dlrsd", (0, 1), weights="imagenet")
     assert len({config.run_id for config in configs}) == len(configs)
     assert len(configs) == 2 * SIZES[name]
-    assert {config.seed for config in configs} == {0, 1}
+    assert {config.seed for config in configs} == ({0, 1} if SIZES[name] else set())
     for config in configs:
         assert (config.profile, config.archive) == ("quick", "dlrsd")
         assert config.weights == "imagenet" or (name == "pretraining" and config.weights == "none")
@@ -37,13 +42,13 @@ def test_an_experiment_is_a_list_of_different_runs(name):
 def test_ablations_are_shorter_than_tables_and_the_sign_of_alpha_is_not():
     for name, make in experiments.EXPERIMENTS.items():
         epochs = {config.epochs for config in make("quick", "dlrsd")}
-        assert epochs == ({3} if name in experiments.ABLATIONS else {25})
+        assert epochs <= ({3} if name in experiments.ABLATIONS else {25})
 
 
 def test_head_only_runs_afford_every_axis_and_never_pass_for_others():
     assert len(experiments.alpha_beta("frozen", "dlrsd")) == 2 * 9 * 6
     losses = {config.loss for config in experiments.temperature("frozen", "dlrsd")}
-    assert losses == set(LOSSES)
+    assert losses == set(PAPER), "as in its Figure 10"
     for make in experiments.EXPERIMENTS.values():
         for config in make("frozen", "dlrsd"):
             assert config.frozen_views and config.epochs == 100
@@ -69,44 +74,105 @@ def collected(configs):
     return pd.DataFrame(list(rows.values()), index=list(rows))
 
 
-def test_main_tables_leave_out_seeds_that_lack_a_method_and_runs_of_other_settings(monkeypatch):
-    configs = experiments.main_tables("quick", "dlrsd", (0, 1), weights="none")[:-1]
+def counted(rows):
+    return rows.groupby(["archive", "profile", "seed"]).size().to_dict()
+
+
+@pytest.fixture
+def stored(monkeypatch, capsys):
+    """`stored(configs, make)`: what `make` finds in a store of these, and the lines it says."""
+
+    def find(configs, make=tables.stored_main_tables):
+        rows = configs if isinstance(configs, pd.DataFrame) else collected(configs)
+        monkeypatch.setattr(tables, "collect", lambda: rows)
+        found = make()
+        return found, capsys.readouterr().err.splitlines()
+
+    return find
+
+
+def test_main_tables_have_no_runs_of_other_settings_and_no_rows_of_other_experiments(stored):
+    configs = experiments.main_tables("quick", "dlrsd", (0, 1), weights="none")
     configs += [config.but(lr=0.5) for config in configs]
     configs += experiments.main_tables("frozen", "dlrsd", (3,), weights="none")[:5]
     configs += experiments.pretraining("quick", "ml_aid", (0,), weights="imagenet")
-    configs += experiments.main_tables("smoke", "dlrsd") + experiments.main_tables(
-        "quick", "synthetic"
-    )
-    monkeypatch.setattr(experiments, "collect", lambda: collected(configs))
-    found = experiments.stored_main_tables()
-    sizes = found.groupby(["archive", "profile", "seed"]).size().to_dict()
-    assert sizes == {("dlrsd", "quick", 0): 16, ("dlrsd", "frozen", 3): 5}
+    configs += experiments.main_tables("smoke", "dlrsd")
+    configs += experiments.main_tables("quick", "synthetic")
+    found, said = stored(configs)
+    rows = len(experiments.METHODS)
+    expected = {("dlrsd", "quick", 0): rows, ("dlrsd", "quick", 1): rows, ("dlrsd", "frozen", 3): 5}
+    assert counted(found) == expected and not said
     assert (found["lr"] == 1e-3).all()
 
 
-def test_stored_variants_are_those_of_seeds_that_have_all(monkeypatch):
+def test_a_method_that_lacks_a_seed_takes_no_other_with_it(stored):
+    configs = experiments.main_tables("quick", "dlrsd", (0, 1, 2), weights="none")
+    configs = [c for c in configs if (c.loss, c.seed) not in (("lbase", 1), ("oml", 0))]
+    found, said = stored(configs)
+    rows = len(experiments.METHODS) - 2
+    assert counted(found) == {("dlrsd", "quick", seed): rows for seed in range(3)}
+    assert set(experiments.METHODS) - set(found["loss"]) == {"lbase", "oml"}
+    assert said == [
+        "left out of the table dlrsd, quick: LBase, seed 0, 2: it lacks seed 1",
+        "left out of the table dlrsd, quick: OML, seed 1, 2: it lacks seed 0",
+    ]
+
+
+def test_a_seed_that_few_methods_have_yet_waits_for_the_others(stored):
+    configs = experiments.main_tables("quick", "dlrsd", (0, 1), weights="none")
+    configs = [c for c in configs if c.seed == 0 or c.loss in ("chance", "frozen", "macl")]
+    found, said = stored(configs)
+    assert counted(found) == {("dlrsd", "quick", 0): len(experiments.METHODS)}
+    assert said == [
+        f"left out of the table dlrsd, quick: {name}, seed 1: other methods lack it"
+        for name in ("Chance", "Frozen", "MACL")
+    ]
+
+
+def test_what_a_table_keeps_and_what_is_said_is_all_that_is_stored(stored):
+    """For any holes: no method of a table lacks a seed, and each missing row has its line."""
+    every = experiments.main_tables("quick", "dlrsd", range(4), weights="none")
+    for draw in range(20):
+        rng = np.random.default_rng(draw)
+        configs = [c for c in every if c.loss == "chance" or rng.random() < 0.8]
+        found, said = stored(configs)
+        seeds = found.groupby("loss")["seed"].agg(set)
+        assert len(set(map(frozenset, seeds))) == 1
+        told = sum(len(line.split(", seed ")[1].split(":")[0].split(",")) for line in said)
+        assert len(found) + told == len(configs)
+        # no other choice of seeds leaves more rows
+        has = pd.DataFrame([(c.loss, c.seed) for c in configs]).groupby(0)[1].agg(set)
+        subsets = [set(s) for r in range(1, 5) for s in combinations(range(4), r)]
+        assert len(found) == max(len(s) * sum(s <= h for h in has) for s in subsets)
+
+
+def test_stored_variants_are_those_of_seeds_that_have_all(stored):
     """Two seeds of all variants but one, of another archive only the main tables' runs."""
     configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
+    number = len(configs) // 2
     configs = [c for c in configs if not (c.seed == 1 and c.loss_params.get("alpha") == 0.5)]
     configs += experiments.main_tables("quick", "ml_aid", (0,), weights="none")
     configs += experiments.temperature("frozen", "ml_aid", (0,), weights="none")
     configs += experiments.alpha_sign("smoke", "synthetic")
-    store = collected(configs)
-    monkeypatch.setattr(experiments, "collect", lambda: store)
-    found = experiments.stored_alpha_sign()
-    assert set(found["archive"]) == {"dlrsd"} and set(found["seed"]) == {0} and len(found) == 13
+    found, said = stored(configs, tables.stored_alpha_sign)
+    assert set(found["archive"]) == {"dlrsd"} and counted(found) == {
+        ("dlrsd", "quick", seed): number - 2 for seed in (0, 1)
+    }
+    assert len(said) == 2 and all("α = 0.5" in line and "lacks seed 1" in line for line in said)
     assert {"MACL, α = −0.5, τ = 0.3, w = 1", "MulSupCon, τ = 0.5"} < set(found["loss"])
     assert found["param: alpha"].dropna().is_monotonic_increasing
-    monkeypatch.setattr(experiments, "collect", lambda: store.iloc[:0])
-    assert experiments.stored_alpha_sign().empty and experiments.stored_main_tables().empty
+    for make in (tables.stored_alpha_sign, tables.stored_main_tables):
+        nothing, said = stored(collected(configs).iloc[:0], make)
+        assert nothing.empty and not said
 
 
-def test_shared_runs_of_another_seed_do_not_hide_the_values_of_alpha(monkeypatch):
+def test_shared_runs_of_another_seed_do_not_hide_the_values_of_alpha(stored):
     configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
-    configs += experiments.main_tables("quick", "dlrsd", (2, 3), weights="none")
-    monkeypatch.setattr(experiments, "collect", lambda: collected(configs))
-    found = experiments.stored_alpha_sign()
-    assert len(found) == 2 * 13 and set(found["seed"]) == {0, 1}
+    number = len(configs)
+    configs += experiments.main_tables("quick", "dlrsd", range(2, 9), weights="none")
+    found, said = stored(configs, tables.stored_alpha_sign)
+    assert len(found) == number and set(found["seed"]) == {0, 1}
+    assert len(said) == 2 and all("other methods lack it" in line for line in said)
 
 
 def test_contents_of_one_title_are_told_apart_where_they_meet():
@@ -117,20 +183,20 @@ def test_contents_of_one_title_are_told_apart_where_they_meet():
             "archive: fingerprint": ["0123456789", "abcdef0123", "0123456789", "fedcba9876"],
         }
     )
-    titles = experiments._told_apart(rows)["archive: title"]
+    titles = tables._told_apart(rows)["archive: title"]
     assert list(titles) == ["DLRSD (012345…)", "DLRSD (abcdef…)", "ML-AID", "DLRSD"]
-    assert experiments._told_apart(rows[:0]).empty
+    assert tables._told_apart(rows[:0]).empty
 
 
-def test_two_copies_of_an_archive_make_two_tables(monkeypatch):
+def test_two_copies_of_an_archive_make_two_tables(stored):
     """With other images, or labels, an archive of the same name is another one."""
     rows = collected(experiments.main_tables("quick", "dlrsd", (0, 1), weights="none"))
     other = rows["seed"] == 1
     rows.loc[other, "archive: fingerprint"] = "1"
     rows = rows[~(other & (rows["loss"] == "macl"))]
-    monkeypatch.setattr(experiments, "collect", lambda: rows)
-    found = experiments.stored_main_tables()
-    assert found.groupby(experiments.TABLE).size().tolist() == [16, 15]
+    found, said = stored(rows)
+    number = len(experiments.METHODS)
+    assert found.groupby(tables.TABLE).size().tolist() == [number, number - 1] and not said
 
 
 def test_pretraining_starts_from_the_weights_of_its_profile():
@@ -141,8 +207,8 @@ def test_pretraining_starts_from_the_weights_of_its_profile():
 
 def test_results_table_has_a_deviation_where_there_are_seeds():
     rows = pd.DataFrame(
-        {"loss": ["macl", "macl", "chance"]} | {m: [0.5, 0.7, 0.1] for m in experiments.METRICS}
+        {"loss": ["macl", "macl", "chance"]} | {m: [0.5, 0.7, 0.1] for m in METRICS}
     )
-    table = experiments.results_table(rows, digits=1)
+    table = tables.results_table(rows, digits=1)
     assert list(table.index) == ["Chance", "MACL"]
     assert set(table.loc["MACL"]) == {"60.0 ± 14.1"} and set(table.loc["Chance"]) == {"10.0"}

@@ -1,0 +1,180 @@
+"""The paper's tables from the store, and the published ones beside them.
+
+Nothing here trains: `stored_…` pick rows of `collect()`, `results_table` and `beside_paper` make
+tables of them.
+"""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from maclcore import paths
+from maclcore.evaluation.retrieval import METRICS
+from maclcore.experiments import paper
+from maclcore.losses import LOSSES, method_label
+from maclcore.progress import say
+from maclcore.store import collect
+
+#: what the rows of one table have in common
+TABLE = ["archive", "archive: fingerprint", "profile", "weights"]
+
+
+def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
+    where a method has several seeds. The paper's losses stand in its order, others behind them,
+    between the reference rows; what is neither comes last, as in `runs`."""
+    grouped = runs.groupby("loss", sort=False)[list(METRICS)]
+    mean, deviation = grouped.mean() * 100, grouped.std() * 100
+    cells = mean.map(lambda value: f"{value:.{digits}f}")
+    spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
+    cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
+    methods = ["chance", "frozen", *LOSSES, "oracle"]
+    order = [m for m in dict.fromkeys([*methods, *cells.index]) if m in cells.index]
+    labels = {method: method_label(method) for method in methods}
+    return cells.loc[order].rename(index=labels).rename_axis("method")
+
+
+def stored_experiment(*names: str) -> pd.DataFrame:
+    """The rows of `collect()` that belong to experiments on real archives under an unchanged
+    profile, smoke runs left out. Empty if there are none. Runs on different contents of an archive
+    have titles that tell them apart."""
+    rows = collect()
+    rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    base = rows.index.str.split("@").str[0]
+    wanted: set[str] = set()
+    for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
+        seeds = [int(seed) for seed in part["seed"].unique()]
+        for name in names:
+            configs = paper.EXPERIMENTS[name](profile, archive, seeds, weights=weights)
+            wanted |= {config.run_id for config in configs}
+    return _told_apart(rows[base.isin(wanted)])
+
+
+def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """Several contents of one title are several archives, and get titles of their own."""
+    if rows.empty or "archive: title" not in rows:
+        return rows
+    prints = rows.groupby(["profile", "archive: title"])["archive: fingerprint"]
+    titles = rows["archive: title"] + " (" + rows["archive: fingerprint"].str[:6] + "…)"
+    several = prints.transform("nunique") > 1
+    return rows.assign(**{"archive: title": rows["archive: title"].mask(several, titles)})
+
+
+def stored_main_tables() -> pd.DataFrame:
+    """Rows of `collect()` for Tables 4 to 6: those of `main_tables` and, behind them, of
+    `other_losses`.
+
+    What has no row of chance is no table, such as the half of `pretraining`. The rows of a table
+    have their seeds in common, and what is left out for that is said (`_whole`).
+    """
+    rows = stored_experiment("main_tables", "other_losses")
+    chance = (rows["loss"] == "chance").groupby([rows[name] for name in TABLE])
+    rows = rows[chance.transform("any").astype(bool)]  # not bool where there are no rows
+    return _whole(rows, rows["loss"].isin(paper.METHODS))
+
+
+def stored_alpha_sign() -> pd.DataFrame:
+    """`stored_experiment("alpha_sign")`, `loss` naming the variant, where α was varied.
+
+    The rows of a table have the seeds of the values of α in common, whatever other experiments
+    share with it, and what is left out for that is said (`_whole`).
+    """
+    rows = stored_experiment("alpha_sign")
+    if rows.empty:
+        return rows
+    rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
+    rows = _whole(rows, rows["loss_params"].str.contains("alpha"))
+    order = [f"param: {name}" for name in ("alpha", "temperature", "reweight")]
+    return rows.sort_values([*TABLE, *order, "seed"], kind="stable")
+
+
+def _whole(rows: pd.DataFrame, core: pd.Series) -> pd.DataFrame:
+    """Of each table the seeds and methods that all have one another: no method lacks a seed.
+
+    The seeds are those with which most rows of `core` remain, so that neither a method that lacks
+    one nor a seed that few have yet takes much with it; other methods have no say. Tables without
+    a row of `core` are none. A line to stderr names what is left out.
+    """
+    kept = []
+    for _, table in rows.groupby(TABLE, sort=False):
+        seeds, names = _rectangle(table[core[table.index]])
+        here = table["seed"].isin(seeds)
+        held = table[here].groupby("loss")["seed"].nunique()
+        names = list(held.index[held == len(seeds)]) if seeds else []
+        kept += list(table.index[here & table["loss"].isin(names)])
+        if seeds:
+            _tell(table, seeds, names)
+    return rows[rows.index.isin(kept)]
+
+
+def _rectangle(table: pd.DataFrame) -> tuple[list[int], list[str]]:
+    """The seeds and the methods, all with all of them, that make most rows."""
+    seeds_of = table.groupby("loss")["seed"].agg(frozenset)
+    best: tuple[list[int], list[str]] = [], []
+    # the best seeds are those of some method, or what it shares with others
+    for seeds in sorted(_shared(set(seeds_of)), key=sorted):
+        names = [name for name, has in seeds_of.items() if seeds <= has]
+        if (len(seeds) * len(names), len(names)) > (len(best[0]) * len(best[1]), len(best[1])):
+            best = sorted(seeds), names
+    return best
+
+
+def _shared(sets: set[frozenset[int]]) -> set[frozenset[int]]:
+    """Sets, and all that they have in common with one another."""
+    while more := {a & b for a in sets for b in sets} - sets:
+        sets = sets | more
+    return sets
+
+
+def _tell(table: pd.DataFrame, seeds: list[int], names: list[str]) -> None:
+    first = table.iloc[0]
+    where = f"{first.get('archive: title', first['archive'])}, {first['profile']}"
+    for name, has in table.groupby("loss", sort=False)["seed"].agg(set).items():
+        left = sorted(has if name not in names else has - set(seeds))
+        if left:
+            lacks = sorted(set(seeds) - has)
+            why = f"it lacks seed {_list(lacks)}" if lacks else "other methods lack it"
+            say(f"left out of the table {where}: {method_label(name)}, seed {_list(left)}: {why}")
+
+
+def _list(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _variant(row: pd.Series) -> str:
+    """Such as "MACL, α = −0.5, τ = 0.3, w = 1"."""
+    if row["loss_params"] == "{}":
+        return method_label(row["loss"]) + (", as printed" if row["loss"] == "macl" else "")
+    if row["loss"] == "mulsupcon":
+        return f"MulSupCon, τ = {row['param: temperature']:g}"
+    sign = f"{row['param: alpha']:g}".replace("-", "−")
+    return f"MACL, α = {sign}, τ = 0.3" + ("" if row["param: reweight"] else ", w = 1")
+
+
+def beside_paper(runs: pd.DataFrame) -> pd.DataFrame:
+    """`results_table` of one archive's runs with the published value beside each of ours, if the
+    paper has the archive; "–" where either has none."""
+    ours, published = results_table(runs, digits=1), paper_table(runs["archive"].iloc[0])
+    if published is None:
+        return ours
+    published = published.map("{:.2f}".format).rename(index=method_label)
+    framed = {"Chance", "Frozen", "Oracle", *published.index}
+    others = [name for name in ours.index if name not in framed]
+    order = ["Chance", "Frozen", *published.index, *others, "Oracle"]
+    both = pd.concat({"ours": ours, "paper": published}, axis=1).reindex(order).fillna("–")
+    both = both.swaplevel(axis=1).rename_axis("method")
+    return both[[(metric, source) for metric in METRICS for source in ("ours", "paper")]]
+
+
+def paper_table(archive: str) -> pd.DataFrame | None:
+    """The published Table 4, 5 or 6 in percent, or None for an archive that the paper lacks."""
+    number = {"dlrsd": 4, "ml_aid": 5, "whdld": 6}.get(archive)
+    if number is None:
+        return None
+    return pd.read_csv(paths.paper_root() / f"table{number}.csv", index_col="method")
+
+
+def weights_label(weights: str) -> str:
+    """How a table or a caption calls the initial weights."""
+    names = {"imagenet": "ImageNet", "resnet18_imagenet_layer1-3": "ImageNet (layers 1–3)"}
+    return names.get(weights, weights)
