@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -f $@ || "$(PYTHON)" -m venv --clear .venv
 	@rm -f $@
 	$(PY) -m pip install --quiet -c constraints.txt uv
-	$(PY) -m uv pip install --python $(PY) -c constraints.txt -b constraints.txt -e '.[cluster,dev,tensorboard]' \
-	  || $(PY) -m pip install -c constraints.txt -e '.[cluster,dev,tensorboard]'  # slower, but knows pip's own configuration
+	$(PY) -m uv pip install --python $(PY) -c constraints.txt -b constraints.txt -e '.[all,dev]' \
+	  || $(PY) -m pip install -c constraints.txt -e '.[all,dev]'  # slower, but knows pip's own configuration
 	@touch $@
 
 reproduce: env

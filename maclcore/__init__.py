@@ -4,7 +4,8 @@ Image Retrieval.
 One alphabet of shapes: N images in a batch or archive, D embedding, L labels, Q queries,
 G gallery, K cut-off; z (N, D) unit rows, y (N, L) multi-hot.
 
-Names are loaded when they are first used, so that the losses alone cost no more than torch.
+Names are loaded when they are first used, so that the losses alone cost no more than torch. One
+whose extra is not installed is an ImportError that names the extra.
 """
 
 from importlib import import_module
@@ -67,4 +68,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

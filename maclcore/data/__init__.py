@@ -1,5 +1,9 @@
 """From files on disk to `(N, 3, S, S)` uint8 images and `(N, L)` bool labels."""
 
+from maclcore.extras import need
+
+need("train", __name__)
+
 from maclcore.data.archives import (
     ARCHIVES,
     Archive,

@@ -3,3 +3,7 @@
 From here: `paper` (which runs), `sweep` and `workers` (running them), `recompute` (running one
 again) and `notebooks`. This room must not know the verdicts that are drawn from its results.
 """
+
+from maclcore.extras import need
+
+need("train", __name__)

@@ -4,6 +4,10 @@ One colour per method for life (the registry's); figures carry their profile in 
 unless it is `paper`, so that a smoke figure cannot pass for a result.
 """
 
+from maclcore.extras import need
+
+need("plots", __name__)
+
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
