@@ -2,9 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from maclcore.commands.shared import Positional, Profile, age
+from tyro.conf import Positional
+
+from maclcore.commands.shared import Profile, age
 from maclcore.config import nearest
 from maclcore.paths import figures_root, results_root
 
@@ -108,7 +110,7 @@ def notebooks(
     """
     from maclcore.experiments.notebooks import run as run_notebooks
 
-    parameters = {"profile": profile, "archive": archive, "weights": weights}
+    parameters: dict[str, Any] = {"profile": profile, "archive": archive, "weights": weights}
     parameters["seeds"] = list(seeds)  # papermill writes a tuple as text
     start = time.perf_counter()
     table = run_notebooks(parameters, only, jobs=jobs)

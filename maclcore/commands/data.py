@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-
-from maclcore.commands.shared import Positional
+from tyro.conf import Positional
 
 
 def data(

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from maclcore.commands.shared import Positional, age, use
+from tyro.conf import Positional
+
+from maclcore.commands.shared import age, use
 from maclcore.paths import runs_root
 
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from maclcore.commands.shared import Positional, archive_of
+from tyro.conf import Positional
+
+from maclcore.commands.shared import archive_of
 
 
 def search(

@@ -4,14 +4,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
 if TYPE_CHECKING:
     from maclcore.data import Archive
     from maclcore.store import Run
 
 Profile = Literal["smoke", "quick", "frozen", "paper"]
-Positional = tyro.conf.Positional
 
 
 def use(data: Path | None) -> None:

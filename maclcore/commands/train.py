@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import Positional
 
-from maclcore.commands.shared import Positional, archive_of, print_metrics, use
+from maclcore.commands.shared import archive_of, print_metrics, use
 from maclcore.config import PROFILES, Config
 
 
@@ -140,10 +141,11 @@ def _frame(table: Path) -> None:
     """Print floor and ceiling of every metric, from the labels of a table."""
     from maclcore.data import read_labels
     from maclcore.evaluation.reference import chance, oracle
+    from maclcore.evaluation.retrieval import Evaluation
 
     y, label_names = read_labels(table)
     print(f"{table.name}: {len(y):,} images, {len(label_names)} labels; each a query to the others")
-    rows = {"chance": chance(y)}
+    rows: dict[str, Evaluation] = {"chance": chance(y)}
     rows |= {f"oracle, {by}": oracle(y, by=by, ties="average") for by in ("jaccard", "shared")}
     print_metrics({name: row.summary() for name, row in rows.items()})
     print("ceilings: the higher oracle; wAP has none")

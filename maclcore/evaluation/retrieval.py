@@ -8,7 +8,7 @@ interchangeable, so relevance is looked up in tables (Q, S) over the S distinct 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from maclcore.evaluation.ranking import BLOCK, UnitRows, best_keys, key_scores
-from maclcore.labels import as_labels, bit_sets, distinct_rows
+from maclcore.labels import Array, as_labels, bit_sets, distinct_rows
 
 #: column -> least Jaccard index of a relevant item; 0 asks for one shared label
 MAP_THRESHOLDS = {"mAP(sim)@5000": 0.0, "mAP@0.4": 0.4, "mAP@0.6": 0.6, "mAP@0.8": 0.8}
@@ -75,7 +75,7 @@ class Readings:
     without_hit: str = "zero"
     ties: str = "storage"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choices = {
             "normaliser": "hits min",
             "area": "rectangle trapezoid",
@@ -127,15 +127,15 @@ class Evaluation:
 
 
 def evaluate(
-    z_query,
-    y_query,
-    z_gallery=None,
-    y_gallery=None,
+    z_query: Any,
+    y_query: Array,
+    z_gallery: Any = None,
+    y_gallery: Array | None = None,
     *,
-    memory=MEMORY,
-    precision="fp64",
-    device=None,
-    **readings,
+    memory: int = MEMORY,
+    precision: str = "fp64",
+    device: torch.device | str | None = None,
+    **readings: Any,
 ) -> Evaluation:
     """All METRICS of ranking the gallery by cosine similarity (MACL, Eqs. 11-18).
 
@@ -182,7 +182,14 @@ def evaluate(
     return replace(result, change=change)
 
 
-def evaluate_scores(scores, y_query, y_gallery=None, *, memory=MEMORY, **readings) -> Evaluation:
+def evaluate_scores(
+    scores: Any,
+    y_query: Array,
+    y_gallery: Array | None = None,
+    *,
+    memory: int = MEMORY,
+    **readings: Any,
+) -> Evaluation:
     """As `evaluate`, of ranking by any scores (Q, G), higher first; (Q, Q) without a gallery."""
     scores = scores if hasattr(scores, "shape") else np.array(scores, "f4")
     if len(scores.shape) != 2:
@@ -235,7 +242,13 @@ class Overlap:
     Queries of the same label set fare alike: `query_set (Q,)` names each one's, and `first` has
     one query of each. Leave-one-out without a gallery: a list then holds G - 1 `items`."""
 
-    def __init__(self, y_query, y_gallery=None, device="cpu", expect=None):
+    def __init__(
+        self,
+        y_query: Array,
+        y_gallery: Array | None = None,
+        device: torch.device | str = "cpu",
+        expect: tuple[int, ...] | None = None,
+    ) -> None:
         self.leave_one_out = y_gallery is None
         query = as_labels(y_query, "y_query")
         gallery = query if self.leave_one_out else as_labels(y_gallery, "y_gallery")
@@ -363,7 +376,7 @@ class Tables:
     None for the hits in the list; `gains` (U, S) and `ideals` (U,) of the nDCGs, the latter None
     if taken from the list; `phi` and `weight` of Eq. 18 (U, S); `hard`: has an item of J >= 0.8."""
 
-    def __init__(self, relevance: Relevance, readings: Readings):
+    def __init__(self, relevance: Relevance, readings: Readings) -> None:
         self.readings, self.items = readings, int(relevance.available[0].sum())
         self.hits = {name: relevance.at_least(t) for name, t in MAP_THRESHOLDS.items()}
         self.hard, self.positives = relevance.total(self.hits["mAP@0.8"]) > 0, {}
@@ -447,7 +460,9 @@ def average_precision(
     return total / (relevant.sum(dim=1, dtype=torch.int32) if positives is None else positives)
 
 
-def precision_weights(k: int, area: str, device=None) -> tuple[Tensor, Tensor]:
+def precision_weights(
+    k: int, area: str, device: torch.device | str | None = None
+) -> tuple[Tensor, Tensor]:
     """What a hit at rank 1 ... k adds for each hit before it (k,), and for itself (k,)."""
     inverse = 1 / torch.arange(1, k + 1, dtype=torch.float64, device=device)
     if area == "rectangle":
@@ -457,7 +472,7 @@ def precision_weights(k: int, area: str, device=None) -> tuple[Tensor, Tensor]:
     return (inverse + shifted) / 2, (inverse + inverse.floor()) / 2
 
 
-def discounts(k: int, device=None) -> Tensor:
+def discounts(k: int, device: torch.device | str | None = None) -> Tensor:
     """1 / log2(1 + i), i = 1 ... k."""
     return 1 / torch.arange(2, k + 2, dtype=torch.float64, device=device).log2()
 
@@ -489,7 +504,7 @@ class _Groups:
     What holds for a group stands at its last entry (`last`): `start (Q, E)` items come before it,
     `size (Q, E)` are in it."""
 
-    def __init__(self, count: Tensor, fresh: Tensor):
+    def __init__(self, count: Tensor, fresh: Tensor) -> None:
         entry = torch.arange(count.shape[1], device=count.device)
         self.opens = torch.where(fresh, entry, 0).cummax(dim=1).values
         self.last = torch.cat([fresh[:, 1:], torch.ones_like(fresh[:, :1])], dim=1)

@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Concatenate, Literal, NamedTuple, overload
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from maclcore.labels import as_labels
+from maclcore.losses.signatures import P, PairLoss, PrototypeLoss
 
 #: largest error in the squared length of an embedding; rounding to bf16 stays below 0.01
 UNIT_TOLERANCE = 0.02
@@ -405,6 +406,12 @@ def unit_prototypes(prototypes: Tensor, z: Tensor, labels: int, values: bool = T
     return F.normalize(prototypes.to(z), dim=1)
 
 
+@overload
+def pairwise(weights: Callable[Concatenate[Pairs, P], tuple]) -> PairLoss[P]: ...
+@overload
+def pairwise(
+    *, layout: Literal["prototypes", "extended", "joint"]
+) -> Callable[[Callable[Concatenate[Pairs, P], tuple]], PrototypeLoss[P]]: ...
 def pairwise(weights: Callable | None = None, *, layout: str = "images") -> Callable:
     """Turn `weights(pairs, ...) -> Terms` into `loss(z, y, ...) -> scalar`.
 
