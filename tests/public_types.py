@@ -82,5 +82,4 @@ def runs() -> None:
     names: list[str] = [*METRICS, *PROFILES, maclcore.__version__]
     frame: pd.DataFrame = collect()
     made: Callable[..., Any] = maclcore.build_loss
-    print(net, names, frame, made)
-    maclcore.losse  # type: ignore[attr-defined]
+    print(net, names, frame, made, maclcore.losse)  # type: ignore[attr-defined]

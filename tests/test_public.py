@@ -47,16 +47,15 @@ def test_star_and_an_unknown_name():
 
 # --- What the core costs -------------------------------------------------------------------------
 
-#: what comes with the core and is not to be loaded where it is not needed
-NOT_AT_ONCE = {"pandas", "scipy"}
 BROUGHT = {module for modules in extras.EXTRAS.values() for module in modules}
-CORE = {
-    "maclcore": {"torch", "numpy"} | NOT_AT_ONCE,
-    "maclcore.config": {"torch", "numpy"} | NOT_AT_ONCE,
-    "maclcore.__main__": {"torch", "numpy"} | NOT_AT_ONCE,
-    "maclcore.losses": NOT_AT_ONCE,
-    "maclcore.labels": NOT_AT_ONCE,
-    "maclcore.evaluation.ranking": NOT_AT_ONCE,
+#: modules of the core, and what is not loaded once they are, one after the other
+UNNEEDED = {
+    "maclcore": {"torch", "numpy", "pandas", "scipy"},
+    "maclcore.config": {"torch", "numpy", "pandas", "scipy"},
+    "maclcore.__main__": {"torch", "numpy", "pandas", "scipy"},
+    "maclcore.labels": {"pandas", "scipy"},
+    "maclcore.losses": {"pandas", "scipy"},
+    "maclcore.evaluation.ranking": {"pandas", "scipy"},
     "maclcore.evaluation.retrieval": {"scipy"},
     "maclcore.evaluation.reference": set(),
     "maclcore.evaluation.statistics": set(),
@@ -75,24 +74,24 @@ evaluate(z, y).summary(), chance(y).summary(), oracle(y).summary(), jaccard(y)
 """
 
 
-def loaded(code):
-    """Modules at the top that a new process has loaded after that code, without the extras."""
-    hide = f"import sys; sys.modules.update(dict.fromkeys({sorted(BROUGHT)!r}))"
+def without(modules, code):
+    """A new process that runs the code where those modules are not installed."""
+    hide = f"import sys; sys.modules.update(dict.fromkeys({sorted(modules)!r}))"
+    return subprocess.run(
+        [sys.executable, "-c", f"{hide}\n{code}"], capture_output=True, text=True, cwd=paths.ROOT
+    )
+
+
+def test_the_core_imports_without_extras_and_only_what_it_needs():
     show = "print(*{name.split('.')[0] for name, module in sys.modules.items() if module})"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{hide}\n{code}\n{show}"],
-        check=True, capture_output=True, text=True, cwd=paths.ROOT,
-    )  # fmt: skip
-    return set(done.stdout.split())
-
-
-@pytest.mark.parametrize(("module", "unneeded"), CORE.items(), ids=CORE)
-def test_the_core_imports_without_extras_and_only_what_it_needs(module, unneeded):
-    assert not loaded(f"import {module}") & unneeded
+    done = without(BROUGHT, "\n".join(f"import {module}; {show}" for module in UNNEEDED))
+    assert not done.stderr
+    for line, (module, unneeded) in zip(done.stdout.splitlines(), UNNEEDED.items(), strict=True):
+        assert "maclcore" in line.split() and not set(line.split()) & unneeded, module
 
 
 def test_the_core_works_without_extras():
-    assert {"torch", "pandas", "scipy"} <= loaded(USE)
+    assert (done := without(BROUGHT, USE)).returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -112,11 +111,7 @@ def test_the_core_works_without_extras():
     ],
 )
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(code, extra):
-    hide = f"import sys; sys.modules.update(dict.fromkeys({extras.EXTRAS[extra]!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{hide}\n{code}"], capture_output=True, text=True, cwd=paths.ROOT
-    )
-    *_, last = done.stderr.splitlines()
+    *_, last = without(extras.EXTRAS[extra], code).stderr.splitlines()
     assert last.startswith("ImportError: maclcore.")
     assert f"needs the extra {extra!r}: pip install 'maclcore[{extra}]' (missing: " in last
 
@@ -130,11 +125,7 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(code, extra):
     ],
 )
 def test_on_the_command_line_a_missing_extra_is_one_line(words, missing, message):
-    hide = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))"
-    run = f"from maclcore.__main__ import main; sys.exit(main({words!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{hide}\n{run}"], capture_output=True, text=True, cwd=paths.ROOT
-    )
+    done = without(missing, f"from maclcore.__main__ import main; sys.exit(main({words!r}))")
     assert done.returncode == 1 and not done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and message in line

@@ -96,7 +96,13 @@ def evaluate(
     if labels_only is not None:
         if archive is not None or split != "test":
             raise ValueError("--labels-only takes all rows of its table: no --archive, no --split")
-        return _frame(labels_only)
+        _frame(labels_only)
+    elif run is not None:
+        _evaluate(run, archive, split, data)
+
+
+def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> None:
+    """Print the metrics of a run on a part of an archive, between chance and oracle."""
     import numpy as np
     import torch
 
