@@ -12,7 +12,7 @@ COMPARED := $(wildcard $(patsubst %,notebooks/%_*.ipynb,00 02 03 06 07))
 help:
 	@echo 'make reproduce   run every notebook on the synthetic archive (smoke profile)'
 	@echo 'make test        run the tests, then the notebooks'
-	@echo 'make lint        check style and formatting'
+	@echo 'make lint        check style, formatting and types'
 	@echo 'make env         build the environment in .venv (the targets above do it by themselves)'
 	@echo 'make clean       remove .venv and caches; results and figures stay'
 	@echo 'PYTHON=python3.12 chooses another interpreter'
@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -f $@ || "$(PYTHON)" -m venv --clear .venv
 	@rm -f $@
 	$(PY) -m pip install --quiet -c constraints.txt uv
-	$(PY) -m uv pip install --python $(PY) -c constraints.txt -b constraints.txt -e '.[cluster,dev,tensorboard]' \
-	  || $(PY) -m pip install -c constraints.txt -e '.[cluster,dev,tensorboard]'  # slower, but knows pip's own configuration
+	$(PY) -m uv pip install --python $(PY) -c constraints.txt -b constraints.txt -e '.[all,dev]' \
+	  || $(PY) -m pip install -c constraints.txt -e '.[all,dev]'  # slower, but knows pip's own configuration
 	@touch $@
 
 reproduce: env
@@ -48,7 +48,8 @@ test: env
 lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,8 @@ Image Retrieval.
 One alphabet of shapes: N images in a batch or archive, D embedding, L labels, Q queries,
 G gallery, K cut-off; z (N, D) unit rows, y (N, L) multi-hot.
 
-Names are loaded when they are first used, so that the losses alone cost no more than torch.
+Names are loaded when they are first used, so that the losses alone cost no more than torch. One
+whose extra is not installed is an ImportError that names the extra.
 """
 
 from importlib import import_module
@@ -58,13 +59,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'maclcore' has no attribute {name!r}")
-    value = getattr(import_module(f"maclcore.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to whom every name would be one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'maclcore' has no attribute {name!r}")
+        value = getattr(import_module(f"maclcore.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

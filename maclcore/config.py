@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Param = bool | int | float | str
 SUFFIX = ".safetensors"  # of a file of weights, which may be left out
@@ -116,7 +116,7 @@ class Config:
         if self.micro_batch is not None and not self.micro_batch > 0:
             raise ValueError(f"micro_batch must be positive or None, got {self.micro_batch}")
         for name in ("schedule", "sampler", "precision", "profile"):
-            choices = self.__dataclass_fields__[name].type.__args__
+            choices = get_args(self.__dataclass_fields__[name].type)
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
@@ -161,7 +161,9 @@ class Config:
     def former_ids(self) -> list[str]:
         """What earlier versions called this configuration: they took paths as they were typed, and
         told 0 from 0.0."""
-        whole = {k: int(v) for k, v in asdict(self).items() if type(v) is float and v.is_integer()}
+        whole: dict[str, Any] = {
+            k: int(v) for k, v in asdict(self).items() if type(v) is float and v.is_integer()
+        }
         paths = product({self.archive, _name(self.archive)}, {self.weights, _name(self.weights)})
         ids = {self._id(*path, **numbers) for path in paths for numbers in ({}, whole)}
         return sorted(ids - {self.run_id})

@@ -4,10 +4,12 @@ A label table `y` is multi-hot, (N, L): one row an image, one column a label, 1 
 carries the label. The row read as a set is the image's label set.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from numbers import Real
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -67,7 +69,11 @@ def _floats(y: np.ndarray, name: str) -> np.ndarray:
     return np.where(missing, np.nan, y).astype(float)
 
 
-def jaccard(a: Array, b: Array | None = None) -> Array:
+@overload
+def jaccard(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray: ...
+@overload
+def jaccard(a: Tensor, b: Tensor | None = None) -> Tensor: ...
+def jaccard(a: Any, b: Any = None) -> Any:
     """Jaccard index |a_i ∩ b_j| / |a_i ∪ b_j| of all pairs of rows, (N, L), (M, L) -> (N, M).
 
     `b` defaults to `a`. In [0, 1]; two empty sets share nothing: 0.
@@ -98,7 +104,7 @@ class LabelStatistics:
     _memo: dict[bytes, int] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_labels(cls, y: Array, label_names=None) -> "LabelStatistics":
+    def from_labels(cls, y: Array, label_names: Iterable[Any] | None = None) -> "LabelStatistics":
         """Statistics of a (N, L) table; a million rows of 100 labels take seconds, never N x N.
 
         A label that no image carries is allowed, and listed by `absent`. Raises what `as_labels`

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from maclcore.extras import need
+
+need("train", __name__)
+
 from tqdm.auto import tqdm
 
 EVERY = 60.0  # seconds between lines where there is no terminal for a bar
@@ -44,7 +48,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bar.close()
 
     def note(self, text: str) -> None:
@@ -73,11 +77,8 @@ def tensorboard(folder: Path, done: int) -> Iterator[Callable[[Mapping[str, Any]
     if not os.environ.get("MACL_TENSORBOARD"):
         yield lambda row: None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        what = "MACL_TENSORBOARD or --tensorboard asks for TensorBoard's events"
-        raise ImportError(f"{what}: pip install tensorboard, or do without ({error})") from error
+    need("tensorboard", "what MACL_TENSORBOARD or --tensorboard asks for")
+    from torch.utils.tensorboard import SummaryWriter
 
     def write(row: Mapping[str, Any]) -> None:
         for name, value in row.items():

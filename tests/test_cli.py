@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maclcore.__main__ import VERBS, main
+from maclcore.__main__ import main
+from maclcore.commands import VERBS
 from maclcore.experiments.paper import EXPERIMENTS
 from maclcore.paths import runs_root
 from maclcore.store import collect, runs

@@ -3,20 +3,26 @@
 import re
 import subprocess
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from maclcore import paths
+from maclcore import extras, paths
 
 PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
+EXTRAS = {
+    extra: [Requirement(line) for line in lines]
+    for extra, lines in PROJECT["optional-dependencies"].items()
+}
+CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 DIRECT = [
-    Requirement(line)
-    for line in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
+    requirement
+    for requirement in sum(EXTRAS.values(), CORE)
+    if requirement.name != PROJECT["name"]  # an extra that holds another
 ]
 PINS = [
     Requirement(line)
@@ -52,8 +58,27 @@ def test_conda_takes_python_from_conda_and_the_rest_from_the_same_two_files():
     assert environment["name"] == PROJECT["name"]
     *conda, pip = environment["dependencies"]
     assert conda == [f"python{PROJECT['requires-python']}", "pip"]
-    extras = ",".join(PROJECT["optional-dependencies"])
-    assert pip == {"pip": ["-c constraints.txt", f"-e .[{extras}]"]}
+    assert pip == {"pip": ["-c constraints.txt", "-e .[all,dev]"]}
+    assert "-e '.[all,dev]'" in (paths.ROOT / "Makefile").read_text()
+
+
+def test_the_core_is_what_losses_and_metrics_need():
+    assert {requirement.name for requirement in CORE} == {"torch", "numpy", "pandas", "scipy"}
+
+
+def test_all_is_every_extra_but_that_of_development():
+    (everything,) = EXTRAS["all"]
+    assert everything.name == PROJECT["name"]
+    assert everything.extras == EXTRAS.keys() - {"all", "dev"}
+
+
+def test_the_error_of_a_missing_extra_knows_what_each_brings():
+    brought = packages_distributions()
+    for extra, modules in extras.EXTRAS.items():
+        packages = {canonicalize_name(brought[module][0]) for module in modules}
+        declared = {r.name for r in EXTRAS[extra]} - {PROJECT["name"]}
+        assert packages == declared, extra
+    assert extras.EXTRAS.keys() == EXTRAS.keys() - {"all", "dev"}
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "environment.yml"])

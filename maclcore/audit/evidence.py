@@ -6,6 +6,7 @@ differences holds the luck of training, of the split and of the queries.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ class Evidence:
         )
 
 
-def method(loss: str, **setting) -> str:
+def method(loss: str, **setting: Any) -> str:
     """A loss and what it changes in its defaults and the recipe: "macl temperature=0.3"."""
     words = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in setting.items())
     return " ".join([loss, *sorted(words)])

@@ -9,6 +9,10 @@ From here: the names below, and `maclcore.data.augment`, `cache`, `prepare`, `re
 networks or runs.
 """
 
+from maclcore.extras import need
+
+need("train", __name__)
+
 from maclcore.data.archives import (
     ARCHIVES,
     Archive,

@@ -40,7 +40,7 @@ CHUNK = 256  # images in flight, so that memory does not grow with the archive
 class Unreadable(ValueError):
     """Files that could not be read; `.problems` holds one line for each."""
 
-    def __init__(self, problems: list[str]):
+    def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems[:10]))
         self.problems = problems
 

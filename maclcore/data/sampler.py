@@ -86,7 +86,12 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
 
 
 def pair_counts(
-    y: Array, batch_size: int = 128, *, label_names=None, seed: int = 0, epochs: int = 10
+    y: Array,
+    batch_size: int = 128,
+    *,
+    label_names: Sequence[str] | None = None,
+    seed: int = 0,
+    epochs: int = 10,
 ) -> pd.DataFrame:
     """What each sampler does to the labels of y (N, L): one row a label, in the table's order.
 

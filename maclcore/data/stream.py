@@ -25,7 +25,7 @@ class Images:
     OSError if the file is cut short.
     """
 
-    def __init__(self, images: Any, device: torch.device | str = "cpu", keep: bool = False):
+    def __init__(self, images: Any, device: torch.device | str = "cpu", keep: bool = False) -> None:
         if not isinstance(images, np.ndarray):
             images = torch.as_tensor(images)
         self.images, self.shape = images, tuple(images.shape)

@@ -25,7 +25,9 @@ def average_precision(
     return total / (relevant.sum(dim=1, dtype=torch.int32) if positives is None else positives)
 
 
-def precision_weights(k: int, area: str, device=None) -> tuple[Tensor, Tensor]:
+def precision_weights(
+    k: int, area: str, device: torch.device | str | None = None
+) -> tuple[Tensor, Tensor]:
     """What a hit at rank 1 ... k adds for each hit before it (k,), and for itself (k,)."""
     inverse = 1 / torch.arange(1, k + 1, dtype=torch.float64, device=device)
     if area == "rectangle":
@@ -35,7 +37,7 @@ def precision_weights(k: int, area: str, device=None) -> tuple[Tensor, Tensor]:
     return (inverse + shifted) / 2, (inverse + inverse.floor()) / 2
 
 
-def discounts(k: int, device=None) -> Tensor:
+def discounts(k: int, device: torch.device | str | None = None) -> Tensor:
     """1 / log2(1 + i), i = 1 ... k."""
     return 1 / torch.arange(2, k + 2, dtype=torch.float64, device=device).log2()
 

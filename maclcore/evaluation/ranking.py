@@ -22,7 +22,7 @@ BLOCK = 1 << 12  # gallery items scored at a time, at most
 _LAST = torch.iinfo(torch.int64).max  # a key behind all others
 
 
-def search(z_query, z_gallery, k: int = 10) -> tuple[Tensor, Tensor]:
+def search(z_query: Any, z_gallery: Any, k: int = 10) -> tuple[Tensor, Tensor]:
     """The k nearest gallery rows of each query by cosine: indices (Q, K), cosines (Q, K).
 
     The gallery may be larger than the memory: `UnitRows` says what it may be, and what is an error.
@@ -47,7 +47,7 @@ def rank(scores: Tensor, k: int | None = None, exclude: Tensor | None = None) ->
         scores = scores.scatter(1, exclude.to(scores.device)[:, None], -torch.inf)
     keys = best_keys(
         lambda part: scores[:, part],
-        tuple(scores.shape),
+        (scores.shape[0], scores.shape[1]),
         items if k is None else min(k, items),
         block=scores.shape[1],
         device=scores.device,
@@ -63,7 +63,13 @@ class UnitRows:
     their coordinates are multiples of GRID. ValueError for a row that is zero or not finite.
     """
 
-    def __init__(self, z: Any, name: str, device: torch.device | str = "cpu", precision="fp64"):
+    def __init__(
+        self,
+        z: Any,
+        name: str,
+        device: torch.device | str = "cpu",
+        precision: str = "fp64",
+    ) -> None:
         if not (hasattr(z, "shape") or hasattr(z, "get_shape")):
             z = np.array(z, dtype=np.float64)
         self.shape = tuple(z.get_shape() if hasattr(z, "get_shape") else z.shape)
@@ -72,7 +78,8 @@ class UnitRows:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
         self.z, self.name, self.device, self.dtype = z, name, device, PRECISIONS[precision]
-        self._rows, self._unit = None, None
+        self._rows = slice(0)
+        self._unit = torch.empty(0)
 
     def __len__(self) -> int:
         return self.shape[0]

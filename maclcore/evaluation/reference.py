@@ -5,8 +5,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy.stats import hypergeom
@@ -33,10 +35,17 @@ from maclcore.evaluation.retrieval import (
     starts,
 )
 from maclcore.evaluation.ties import average_over_ties
+from maclcore.labels import Array
 
 
 def oracle(
-    y_query, y_gallery=None, *, by="jaccard", memory=MEMORY, device="cpu", **readings
+    y_query: Array,
+    y_gallery: Array | None = None,
+    *,
+    by: str = "jaccard",
+    memory: int = MEMORY,
+    device: torch.device | str = "cpu",
+    **readings: Any,
 ) -> Evaluation:
     """Evaluation of ranking by the labels: by Jaccard index, or by "shared" label count.
 
@@ -87,7 +96,14 @@ class Chance(Evaluation):
 
 
 def chance(
-    y_query, y_gallery=None, *, seed=0, tolerance=5e-4, memory=MEMORY, device="cpu", **readings
+    y_query: Array,
+    y_gallery: Array | None = None,
+    *,
+    seed: int = 0,
+    tolerance: float = 5e-4,
+    memory: int = MEMORY,
+    device: torch.device | str = "cpu",
+    **readings: Any,
 ) -> Chance:
     """Expectation of every metric when the gallery is ranked at random; as in `evaluate` else.
 
@@ -126,7 +142,7 @@ def chance(
     return Chance(values, none.sum().to_dict(), expected.to_dict(), error.to_dict())
 
 
-def chance_bound(counts, images: int, split: int | None = None) -> float:
+def chance_bound(counts: npt.ArrayLike, images: int, split: int | None = None) -> float:
     """Least mAP(sim), of the whole list and leave-one-out, that chance has in an archive of which
     only the `images` of each label are known (`counts (L,)`); every image has a label.
 
@@ -177,7 +193,9 @@ def _expectation(relevance: Relevance, reading: Readings) -> tuple[pd.DataFrame,
     return pd.DataFrame(values)[list(METRICS)], pd.DataFrame(none)[list(METRICS)].astype(float)
 
 
-def _expected_ap(hits: np.ndarray, items: int, k: int, normaliser: str, area: str):
+def _expected_ap(
+    hits: np.ndarray, items: int, k: int, normaliser: str, area: str
+) -> tuple[np.ndarray, np.ndarray]:
     """E[AP@k] (Q,) of a random order of `items` with `hits (Q,)` relevant; P(none in the list).
 
     Let n of the k ranks be hits, every n of them alike. Rank i is one with probability n/k, and

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from maclcore.evaluation.measures import ideal_dcg
-from maclcore.labels import as_labels, bit_sets, distinct_rows
+from maclcore.labels import Array, as_labels, bit_sets, distinct_rows
 
 #: column -> least Jaccard index of a relevant item; 0 asks for one shared label
 MAP_THRESHOLDS = {"mAP(sim)@5000": 0.0, "mAP@0.4": 0.4, "mAP@0.6": 0.6, "mAP@0.8": 0.8}
@@ -69,7 +69,7 @@ class Readings:
     without_hit: str = "zero"
     ties: str = "storage"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choices = {
             "normaliser": "hits min",
             "area": "rectangle trapezoid",
@@ -136,7 +136,13 @@ class Overlap:
     Queries of the same label set fare alike: `query_set (Q,)` names each one's, and `first` has
     one query of each. Leave-one-out without a gallery: a list then holds G - 1 `items`."""
 
-    def __init__(self, y_query, y_gallery=None, device="cpu", expect=None):
+    def __init__(
+        self,
+        y_query: Array,
+        y_gallery: Array | None = None,
+        device: torch.device | str = "cpu",
+        expect: tuple[int, ...] | None = None,
+    ) -> None:
         self.leave_one_out = y_gallery is None
         query = as_labels(y_query, "y_query")
         gallery = query if self.leave_one_out else as_labels(y_gallery, "y_gallery")
@@ -177,7 +183,7 @@ class Tables:
     the latter None if taken from the list; `phi` and `weight` of Eq. 18 (U, S); `hard`: has an item
     of J >= 0.8."""
 
-    def __init__(self, relevance: Relevance, readings: Readings):
+    def __init__(self, relevance: Relevance, readings: Readings) -> None:
         self.readings, self.items = readings, int(relevance.available[0].sum())
         self.top = TOP
         self.hits = {name: relevance.at_least(t) for name, t in MAP_THRESHOLDS.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from maclcore.evaluation.relevance import (
     look_up,
 )
 from maclcore.evaluation.ties import average_over_ties
+from maclcore.labels import Array
 
 CHUNK = 256  # queries measured at a time; more of them outgrow the processor's cache
 MEMORY = 1 << 30  # bytes of working arrays
@@ -43,15 +45,15 @@ class Evaluation:
 
 
 def evaluate(
-    z_query,
-    y_query,
-    z_gallery=None,
-    y_gallery=None,
+    z_query: Any,
+    y_query: Array,
+    z_gallery: Any = None,
+    y_gallery: Array | None = None,
     *,
-    memory=MEMORY,
-    precision="fp64",
-    device=None,
-    **readings,
+    memory: int = MEMORY,
+    precision: str = "fp64",
+    device: torch.device | str | None = None,
+    **readings: Any,
 ) -> Evaluation:
     """All METRICS of ranking the gallery by cosine similarity (MACL, Eqs. 11-18).
 
@@ -98,7 +100,14 @@ def evaluate(
     return replace(result, change=change)
 
 
-def evaluate_scores(scores, y_query, y_gallery=None, *, memory=MEMORY, **readings) -> Evaluation:
+def evaluate_scores(
+    scores: Any,
+    y_query: Array,
+    y_gallery: Array | None = None,
+    *,
+    memory: int = MEMORY,
+    **readings: Any,
+) -> Evaluation:
     """As `evaluate`, of ranking by any scores (Q, G), higher first; (Q, Q) without a gallery."""
     scores = scores if hasattr(scores, "shape") else np.array(scores, "f4")
     if len(scores.shape) != 2:

@@ -13,7 +13,7 @@ class _Groups:
     What holds for a group stands at its last entry (`last`): `start (Q, E)` items come before it,
     `size (Q, E)` are in it."""
 
-    def __init__(self, count: Tensor, fresh: Tensor):
+    def __init__(self, count: Tensor, fresh: Tensor) -> None:
         entry = torch.arange(count.shape[1], device=count.device)
         self.opens = torch.where(fresh, entry, 0).cummax(dim=1).values
         self.last = torch.cat([fresh[:, 1:], torch.ones_like(fresh[:, :1])], dim=1)

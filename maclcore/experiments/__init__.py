@@ -4,3 +4,7 @@ From here: `paper` (which runs), `tables` (what the store has of them), `sweep` 
 (running them), `recompute` (running one again) and `notebooks`. This room must not know the
 verdicts that are drawn from its results.
 """
+
+from maclcore.extras import need
+
+need("train", __name__)

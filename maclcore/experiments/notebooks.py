@@ -1,5 +1,9 @@
 """Run the numbered notebooks through papermill, in parallel where they do not need one another."""
 
+from maclcore.extras import need
+
+need("notebooks", __name__)
+
 import os
 import signal
 import tempfile

@@ -20,6 +20,7 @@ import torch
 from filelock import Timeout
 
 from maclcore.config import Config
+from maclcore.extras import need
 from maclcore.paths import data_root, results_root
 from maclcore.training import train
 
@@ -61,14 +62,12 @@ def place(
         with nullcontext(Here()) if workers == 1 else Processes(workers) as here:
             yield here
         return
-    try:
-        from dask.distributed import CancelledError, Client
-        from distributed.comm import CommClosedError
+    need("cluster", "a sweep on other machines")
+    from dask.distributed import CancelledError, Client
+    from distributed.comm import CommClosedError
 
-        if jobqueue:
-            import dask_jobqueue
-    except ImportError as error:
-        raise ImportError(f"{error.name} is missing: pip install 'maclcore[cluster]'") from error
+    if jobqueue:
+        import dask_jobqueue
     with ExitStack() as stack:
         if jobqueue:
             cluster = stack.enter_context(getattr(dask_jobqueue, QUEUES[jobqueue])())

@@ -44,8 +44,8 @@ from maclcore.losses.supcon import supcon_all, supcon_any
 
 __all__ = [
     "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "Loss", "LossModule", "build_loss", "entry",
-    "l_wo_reg", "lbase", "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon", "oml", "pair_weights",
-    "register", "simdis", "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
+    "l_wo_reg", "lbase", "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon", "oml",
+    "pair_weights", "register", "simdis", "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
 ]  # fmt: skip
 
 # the others as well; a file may have its loss's name, which stands for the loss

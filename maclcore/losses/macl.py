@@ -1,5 +1,7 @@
 """MACL: MulSupCon with positives weighted by rarity and temperatures set by overlap."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ def macl(
     reweight: bool = True,
     scope: str = "all",
     reduction: str = "pairs",
-):
+) -> tuple:
     """MACL (Eqs. 1 to 4): W = V w with V as in MulSupCon, and a temperature T for each pair.
 
     w_ip = 1 / (ln(1 + f(y_i, y_p)) + ε) is large where the shared labels are rare, and
@@ -60,7 +62,7 @@ def macl(
 
 
 @pairwise(like=macl)
-def wg_macl(pairs: Pairs, stats: LabelStatistics, **params):
+def wg_macl(pairs: Pairs, stats: LabelStatistics, **params: Any) -> tuple:
     """Wg-MACL: MACL with each anchor weighted by 1 / |y_i|, as Wg-MulSupCon weights MulSupCon.
 
     The paper names the variant and does not define it. Parameters as in `macl`.

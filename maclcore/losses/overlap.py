@@ -4,7 +4,7 @@ from maclcore.losses.pairs import Pairs, pairwise
 
 
 @pairwise
-def lbase(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active"):
+def lbase(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active") -> tuple:
     """L_Base: W_ip = J_ip / Σ_{k≠i} J_ik with the Jaccard index J (Audibert et al. 2024).
 
     Anchors that share no label with any other image are left out of the mean.
@@ -13,7 +13,7 @@ def lbase(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active"):
 
 
 @pairwise
-def simdis(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active"):
+def simdis(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active") -> tuple:
     """Sim-Dis: W_ip = K^s K^d / |P(i)|, P(i) as in SupCon-ANY (Huang et al. 2024).
 
     K^s = |y_i ∩ y_p| / |y_i| rewards what the pair shares, K^d = 1 / (1 + |y_p \\ y_i|) punishes

@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Concatenate, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from maclcore.losses.kernel import (
     per_pair,
     summed,
 )
+from maclcore.losses.signatures import P, PairLoss, PrototypeLoss
 
 #: largest error in the squared length of an embedding; rounding to bf16 stays below 0.01
 UNIT_TOLERANCE = 0.02
@@ -278,6 +280,16 @@ def masked(terms: Terms, pairs: Pairs) -> Terms:
     return terms._replace(W=W, multiplicity=m)
 
 
+@overload
+def pairwise(weights: Callable[Concatenate[Pairs, P], tuple]) -> PairLoss[P]: ...
+@overload
+def pairwise(
+    *, like: Callable
+) -> Callable[[Callable[Concatenate[Pairs, P], tuple]], PairLoss[P]]: ...
+@overload
+def pairwise(
+    *, layout: Literal["prototypes", "extended", "joint"]
+) -> Callable[[Callable[Concatenate[Pairs, P], tuple]], PrototypeLoss[P]]: ...
 def pairwise(
     weights: Callable | None = None, *, layout: str = "images", like: Callable | None = None
 ) -> Callable:

@@ -11,7 +11,7 @@ from maclcore.losses.pairs import Pairs, Terms, is_learned, pairwise
 
 
 @pairwise(layout="prototypes")
-def lproto(pairs: Pairs, *, temperature: float = 0.3):
+def lproto(pairs: Pairs, *, temperature: float = 0.3) -> tuple:
     """LProto: every image is attracted by the prototypes of its labels and repelled by the others.
 
     W_il = y_il / |y_i|; there are no terms between images. Images without labels add 0. (The MACL
@@ -22,7 +22,7 @@ def lproto(pairs: Pairs, *, temperature: float = 0.3):
 
 
 @pairwise(layout="extended")
-def lmsc(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 1.0, beta: float = 0.1):
+def lmsc(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 1.0, beta: float = 0.1) -> tuple:
     """LMSC (ABALONE): images and prototypes attract; images count β in the denominator.
 
     Of each label of the anchor the attraction is 1, shared out between its prototype and the
@@ -48,7 +48,7 @@ def lmsc(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 1.0, beta: fl
 
 
 @pairwise(layout="joint")
-def l_wo_reg(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 0.0):
+def l_wo_reg(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 0.0) -> tuple:
     """L-W/O-Reg: images and prototypes together, every one of them an anchor.
 
     W_ij = 1/|y_i| Σ_{l in y_i ∩ y_j} r_ij / Σ_{k≠i, l in y_k} r_ik with r_ij = (|y_i ∩ y_j| /
@@ -59,7 +59,7 @@ def l_wo_reg(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 0.0):
 
 
 @pairwise(layout="joint")
-def lreg(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 0.0):
+def lreg(pairs: Pairs, *, temperature: float = 0.3, alpha: float = 0.0) -> tuple:
     """LReg: L-W/O-Reg whose positives are never repelled.
 
     ∂L_i/∂(s_ij / T) is min(p_ij - W_ij, 0) for a positive, p_ij for a negative. Its value is no

@@ -4,7 +4,7 @@ from maclcore.losses.pairs import Pairs, pairwise
 
 
 @pairwise
-def supcon_all(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active"):
+def supcon_all(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active") -> tuple:
     """SupCon-ALL: P(i) are the images with the anchor's very label set (Khosla et al. 2020, Eq. 2).
 
     With one view of each image many anchors have no positive; they are left out of the mean
@@ -15,7 +15,7 @@ def supcon_all(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "acti
 
 
 @pairwise
-def supcon_any(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active"):
+def supcon_any(pairs: Pairs, *, temperature: float = 0.3, reduction: str = "active") -> tuple:
     """SupCon-ANY: P(i) are the images that share a label with the anchor.
 
     Khosla et al. 2020, Eq. 2. Anchors without a positive as in `supcon_all`.

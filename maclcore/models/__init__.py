@@ -3,3 +3,7 @@
 From here: `network` and `weights`. This room knows images as tensors; it must not know losses,
 metrics or training.
 """
+
+from maclcore.extras import need
+
+need("train", __name__)

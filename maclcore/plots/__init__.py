@@ -4,9 +4,14 @@ One colour per method for life (the registry's); figures carry their profile in 
 unless it is `paper`, so that a smoke figure cannot pass for a result.
 """
 
+from maclcore.extras import need
+
+need("plots", __name__)
+
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -77,7 +82,7 @@ def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = 
     return folder / f"{name}.png"
 
 
-def show(fig: Figure, name: str, **options) -> None:
+def show(fig: Figure, name: str, **options: Any) -> None:
     """`save` a figure and show it, no wider than a page, in a third of the bytes that a notebook
     would make of it."""
     save(fig, name, **options)

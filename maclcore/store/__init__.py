@@ -5,6 +5,10 @@ From here: `Run`, `collect`, `runs`, `compare`, `per_query`, the writers of `fil
 and metrics; it must not know how a run is trained, nor what is made of its numbers.
 """
 
+from maclcore.extras import need
+
+need("train", __name__)
+
 from maclcore.store.files import (
     former_weights,
     log,

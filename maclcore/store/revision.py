@@ -40,7 +40,7 @@ def of_installation(package: Path) -> str:
     address; else ""."""
     try:
         installed = distribution(NAME)
-        if not package.samefile(installed.locate_file(NAME)):  # another copy is installed
+        if not package.samefile(str(installed.locate_file(NAME))):  # another copy is installed
             return ""
         origin = json.loads(installed.read_text("direct_url.json") or "{}")
         return origin.get("vcs_info", {}).get("commit_id", "")[:10]

@@ -37,7 +37,7 @@ def runs() -> pd.DataFrame:
         for part in run.folder.iterdir():
             with suppress(FileNotFoundError):  # a temporary file, renamed in between
                 parts += [part.stat()] if part.suffix != ".lock" else []
-        row = {
+        row: dict[str, Any] = {
             "age": time.time() - max(part.st_mtime for part in parts),
             "size": sum(part.st_size for part in parts),
         }
@@ -152,7 +152,7 @@ def compare(a: str | Run, b: str | Run) -> pd.DataFrame:
     measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
     rows = {}
     for name in dict.fromkeys([*x, *y]):
-        values = x.get(name), y.get(name)
+        values: tuple[Any, Any] = x.get(name), y.get(name)
         if name in measured and None not in values:
             rows[name] = [*values, values[1] - values[0]]
         elif values[0] != values[1]:

@@ -4,6 +4,10 @@ From here: `train`, `load_model`, `compute`. This room knows data, losses, netwo
 store; it must not know which configurations make an experiment, nor how results are shown.
 """
 
+from maclcore.extras import need
+
+need("train", __name__)
+
 from maclcore.training.retrieval import load_model
 from maclcore.training.run import compute, train
 

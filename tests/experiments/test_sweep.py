@@ -365,6 +365,6 @@ def test_what_cannot_be_is_said(config, monkeypatch):
     ]:
         with pytest.raises(ValueError, match=message):
             sweep([config], **words)
-    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"pip install 'maclcore\[cluster\]'"):
         sweep([config], scheduler="tcp://nowhere:1")

@@ -1,0 +1,30 @@
+"""The verbs of the command line, a function each, with its options as parameters.
+
+From here: `VERBS` and `SECOND`, which `python -m maclcore` dispatches. A verb asks the rooms below
+and prints; it imports them when it is called, so that `--help` is there at once. What others could
+call from Python belongs in a room below, not here.
+"""
+
+from collections.abc import Callable
+
+from maclcore.extras import need
+
+need("train", __name__)
+
+from maclcore.commands import batch, data, runs, search, train
+
+VERBS: dict[str, Callable[..., None]] = {
+    "data": data.data,
+    "train": train.train,
+    "evaluate": train.evaluate,
+    "runs": runs.runs,
+    "sweep": batch.sweep,
+    "notebooks": batch.notebooks,
+    "claims": batch.claims,
+    "search": search.search,
+}
+SECOND: dict[tuple[str, ...], Callable[..., None]] = {
+    ("data", "prepare"): data.prepare,
+    ("runs", "compare"): runs.compare,
+    ("runs", "recompute"): runs.recompute,
+}

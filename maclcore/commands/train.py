@@ -1,0 +1,157 @@
+"""`train` and `evaluate`: one run, and how good it is."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from maclcore.commands.shared import archive_of, print_metrics, use
+from maclcore.config import PROFILES, Config
+
+
+def train(
+    config: Config, *, device: str | None = None, quiet: bool = False, tensorboard: bool = False
+) -> None:
+    """Train one configuration, evaluate it on the test split and store the run.
+
+    The same command resumes an interrupted run, and shows a finished one of the same images, labels
+    and weights; of others it is another run.
+    Example: python -m maclcore train --profile quick --archive dlrsd --loss macl
+    --loss-params temperature 0.3
+    Example: torchrun --nproc-per-node 4 -m maclcore train --archive dlrsd
+
+    Args:
+        config: the run; --profile sets the defaults of the other fields.
+        device: cpu, cuda, cuda:1, …; default: a GPU if there is one.
+        quiet: no progress bar.
+        tensorboard: also write the log as events into the run's folder, for `tensorboard --logdir`;
+            MACL_TENSORBOARD=1 does the same for any command.
+    """
+    from maclcore.training import train as run_training
+
+    if tensorboard:
+        os.environ["MACL_TENSORBOARD"] = "1"
+    run = run_training(config, progress=not quiet, device=device)
+    if int(os.environ.get("RANK", 0)):  # one of several processes says it for all
+        return
+    if quiet and not run.computed:  # else it has been said
+        print(run.provenance, file=sys.stderr)
+    print_metrics({config.loss: run.metrics, "  backbone": run.result["metrics_backbone"]})
+    print(run.run_id)
+
+
+def train_with_profile(arguments: list[str]) -> Callable[..., None]:
+    """`train` whose defaults are those of the profile that the command line names."""
+    profile = "smoke"
+    for word, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--profile" and value in PROFILES:
+            profile = value
+        elif word.startswith("--profile="):
+            profile = word.split("=", 1)[1]
+    default = Config.from_profile(profile)
+
+    def train_verb(
+        config: Annotated[Config, tyro.conf.arg(name="")] = default,
+        *,
+        data: Path | None = None,
+        device: str | None = None,
+        quiet: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
+        use(data)
+        train(config, device=device, quiet=quiet, tensorboard=tensorboard)
+
+    train_verb.__doc__ = train.__doc__
+    return train_verb
+
+
+def evaluate(
+    run: Positional[str | None] = None,
+    *,
+    archive: str | None = None,
+    split: Literal["test", "validation", "train", "all"] = "test",
+    labels_only: Path | None = None,
+    data: Path | None = None,
+) -> None:
+    """Evaluate a finished run between chance and oracle, on any split or another archive.
+
+    Or say between what any run on a label table must lie, before there is one.
+    Example: python -m maclcore evaluate RUN_ID --split validation
+    Example: python -m maclcore evaluate --labels-only my.csv
+
+    Args:
+        run: a run's id, as `train` prints it.
+        archive: evaluate on this archive, of which test and validation must hold no image that the
+            run was trained on; default: the one it was trained on, which must be as it was.
+        split: which part; each image once as query, the others as gallery.
+        labels_only: a table, one row an image: its name, then 0 or 1 for each label. No run then.
+        data: the folder that holds the archives; default: MACL_DATA.
+    """
+    if (run is None) == (labels_only is None):
+        raise ValueError("give either a run's id or --labels-only with a table")
+    if labels_only is not None:
+        if archive is not None or split != "test":
+            raise ValueError("--labels-only takes all rows of its table: no --archive, no --split")
+        _frame(labels_only)
+    elif run is not None:
+        _evaluate(run, archive, split, data)
+
+
+def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> None:
+    """Print the metrics of a run on a part of an archive, between chance and oracle."""
+    import numpy as np
+    import torch
+
+    from maclcore.evaluation import reference
+    from maclcore.evaluation.embedding import embed
+    from maclcore.evaluation.retrieval import evaluate as measure
+    from maclcore.models.network import resolve_precision
+    from maclcore.store import Run
+    from maclcore.store.identity import unseen
+    from maclcore.training import load_model
+
+    found = Run.find(run)
+    config = found.config
+    source = archive_of(found, archive, data)
+    model = load_model(found)
+    parts = source.split(config.split_seed)._asdict()
+    index = np.arange(len(source.images)) if split == "all" else parts[split]
+    if source.fingerprint != found.identity["archive"] and split in ("test", "validation"):
+        if seen := (~unseen(found, source, index)).sum():
+            raise ValueError(
+                f"{found.run_id} was trained on {seen:,} of the {len(index):,} images of this "
+                "split: take an archive without them, or --split all to measure seen ones as well"
+            )
+    precision = resolve_precision(config.precision, torch.device("cpu"), config.image_size)
+    z, h = embed(model, source.images, index, precision=precision)
+    if config.frozen_views:  # its head saw stored features, and was measured on them, in float32
+        with torch.inference_mode():
+            z = model.project(h)
+    y = source.labels[index]
+    print(f"{source.title}, {split}: {len(index)} queries, each against the others")
+    print_metrics(
+        {
+            "chance": reference.chance(y).summary(),
+            config.loss: measure(z, y).summary(),
+            "  backbone": measure(h, y).summary(),
+            "oracle": reference.oracle(y).summary(),
+        }
+    )
+
+
+def _frame(table: Path) -> None:
+    """Print floor and ceiling of every metric, from the labels of a table."""
+    from maclcore.data import read_labels
+    from maclcore.evaluation.reference import chance, oracle
+    from maclcore.evaluation.retrieval import Evaluation
+
+    y, label_names = read_labels(table)
+    print(f"{table.name}: {len(y):,} images, {len(label_names)} labels; each a query to the others")
+    rows: dict[str, Evaluation] = {"chance": chance(y)}
+    rows |= {f"oracle, {by}": oracle(y, by=by, ties="average") for by in ("jaccard", "shared")}
+    print_metrics({name: row.summary() for name, row in rows.items()})
+    print("ceilings: the higher oracle; wAP has none")
