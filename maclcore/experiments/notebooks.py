@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from textwrap import indent
 from typing import ClassVar, NamedTuple
@@ -65,10 +66,13 @@ def run(
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     # What others wait for comes first, what waits last: no place is held that another could use.
-    order = [number for number in files if not only or number in only]
-    needs = {number: _needs(files[number]) for number in order}
+    needs = {number: _needs(file) for number, file in files.items() if not only or number in only}
     computes = set().union(*needs.values())
-    order.sort(key=lambda number: (number not in computes, bool(needs[number])))
+    try:
+        order = [number for number in TopologicalSorter(needs).static_order() if number in needs]
+    except CycleError as error:
+        raise ValueError(f"notebooks need one another: {' '.join(error.args[1])}") from None
+    order.sort(key=lambda number: number not in computes)
     parameters = _absolute(parameters)
     cores = _cores()
     jobs = jobs or cores
@@ -105,16 +109,13 @@ def run(
 
 
 def _needs(file: Path) -> list[str]:
-    """Numbers of the notebooks that this one needs; ValueError unless they come before it."""
+    """Numbers of the notebooks that this one needs, by the tags of its cells."""
     try:
         cells = nbformat.read(file, as_version=4).cells
     except Exception:  # not a notebook: its execution will say so
         return []
     tags = [tag for cell in cells for tag in cell.metadata.get("tags", [])]
-    needs = [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
-    if late := [need for need in needs if need >= file.name[:2]]:
-        raise ValueError(f"{file.name} needs {' '.join(late)}: it must need earlier ones only")
-    return needs
+    return [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
 
 
 def execute(file: Path, target: Path, parameters: Mapping[str, object], threads: int) -> Outcome:
