@@ -30,29 +30,37 @@ def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = 
     """
     folder = paths.figures_root() / ("" if shows == "synthetic" else "private")
     with paths.atomic_path(folder / f"{name}.png") as temporary:
-        temporary.write_bytes(_png(fig, dpi))
+        temporary.write_bytes(_png(_drawn(fig, dpi)))
     return folder / f"{name}.png"
 
 
 def show(fig: Figure, name: str, **options) -> None:
-    """`save` a figure and show it, no wider than a page, in a third of the bytes that a notebook
-    would make of it."""
+    """`save` a figure and show it, no wider than a page and in 256 colours at most: a third of the
+    bytes that a notebook would make of it."""
     save(fig, name, **options)
-    display(Picture(_png(fig, dpi=min(80, PAGE / fig.get_figwidth()))))
+    shown = _drawn(fig, dpi=min(80, PAGE / fig.get_figwidth()))
+    if not shown.getcolors(256):
+        # the colours that are furthest apart, so that a rare one is not given up for shades
+        shown = shown.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    display(Picture(_png(shown)))
     plt.close(fig)
 
 
-def _png(fig: Figure, dpi: int | None = None) -> bytes:
-    """The figure as it is drawn, to the last colour: with a palette where that can hold them all,
-    in half the bytes."""
-    drawn, small = BytesIO(), BytesIO()
-    fig.savefig(drawn, format="png", dpi=dpi)
-    with Image.open(drawn) as picture:
-        picture = picture.convert("RGB")
-    if picture.getcolors(256):  # None if there are more
-        colours, of_pixel = np.unique(np.asarray(picture) @ [65536, 256, 1], return_inverse=True)
-        palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
-        picture = Image.frombytes("P", picture.size, of_pixel.astype(np.uint8).tobytes())
-        picture.putpalette(palette.astype(np.uint8).tobytes())
-    picture.save(small, format="PNG", optimize=True)
-    return small.getvalue()
+def _drawn(fig: Figure, dpi: float | None) -> Image.Image:
+    file = BytesIO()
+    fig.savefig(file, format="png", dpi=dpi)
+    with Image.open(file) as picture:
+        return picture.convert("RGB")
+
+
+def _png(picture: Image.Image) -> bytes:
+    """A picture to the last colour, with a palette where 256 suffice: a third of the bytes."""
+    if picture.mode == "RGB" and picture.getcolors(256):  # None if there are more
+        pixels = np.asarray(picture) @ [1 << 16, 1 << 8, 1]
+        colours, index = np.unique(pixels, return_inverse=True)
+        palette = np.stack([colours >> 16, colours >> 8, colours], axis=1).astype(np.uint8)
+        picture = Image.frombytes("P", picture.size, index.astype(np.uint8).tobytes())
+        picture.putpalette(palette.tobytes())
+    file = BytesIO()
+    picture.save(file, format="png", optimize=True)
+    return file.getvalue()

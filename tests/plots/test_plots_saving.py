@@ -65,6 +65,21 @@ def test_every_colour_of_a_figure_is_kept(side, mode, tmp_path, monkeypatch):
         assert np.array_equal(picture.convert("RGB"), colours)
 
 
+def test_what_a_notebook_shows_is_near_to_what_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    shown = []
+    monkeypatch.setattr("maclcore.plots.saving.display", shown.append)
+    fig = plots.heatmaps({"a": pd.DataFrame(np.arange(900.0).reshape(30, 30))}, "mAP")
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    fig.savefig(tmp_path / "drawn.png", dpi=80)
+    plots.show(fig, "heat")
+    with Image.open(BytesIO(shown[0].data)) as ours, Image.open(tmp_path / "drawn.png") as drawn:
+        ours, drawn = (np.asarray(p.convert("RGB")).astype(int) for p in (ours, drawn))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 256
+    assert abs(ours - drawn).max() <= 20  # of 255; 128 colours of a median cut: 50 and more
+
+
 def test_what_is_saved_is_what_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
     y = np.arange(9.0)
