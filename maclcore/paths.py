@@ -1,8 +1,8 @@
 """Where things are; nothing else in the package knows the file system's layout.
 
 Three environment variables move the three folders: `MACL_DATA` (archives and weights, written only
-by `data prepare`), `MACL_RESULTS` (runs, cache, executed notebooks) and `MACL_FIGURES`. Empty is as
-good as unset.
+by `data prepare`), `MACL_RESULTS` (runs, cache, executed notebooks) and `MACL_FIGURES` (figures as
+they are drawn, by default among the results). Empty is as good as unset.
 """
 
 import os
@@ -37,7 +37,8 @@ def cache_root() -> Path:
 
 
 def figures_root() -> Path:
-    return _folder("MACL_FIGURES", ROOT / "figures")
+    """Not `figures/`: those of record are renewed by `make figures` alone, on purpose."""
+    return _folder("MACL_FIGURES", results_root() / "figures")
 
 
 def _folder(variable: str, default: Path) -> Path:

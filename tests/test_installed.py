@@ -230,11 +230,12 @@ def test_an_installed_copy_finds_the_tables_and_not_a_commit_in_a_foreign_folder
     [
         ("MACL_DATA", paths.data_root, "data"),
         ("MACL_RESULTS", paths.results_root, "results"),
-        ("MACL_FIGURES", paths.figures_root, "figures"),
+        ("MACL_FIGURES", paths.figures_root, "results/figures"),
     ],
 )
 def test_an_empty_variable_is_as_good_as_none(variable, root, default, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MACL_RESULTS", raising=False)
     monkeypatch.setenv(variable, "")
     assert root() == paths.ROOT / default
     monkeypatch.delenv(variable)

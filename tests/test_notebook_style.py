@@ -60,6 +60,12 @@ def test_the_readme_says_what_notebook_00_holds_against_the_store():
     assert finding in (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_readme_lists_every_notebook():
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `notebooks/` \| (.*) \|$", readme, re.MULTILINE)
+    assert re.findall(r"(?:^|· )(\d\d) ", row) == [path.name[:2] for path in NOTEBOOKS]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path):
     assert faults(path) == set()

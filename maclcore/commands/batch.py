@@ -96,8 +96,8 @@ def notebooks(
 ) -> None:
     """Run the numbered notebooks through papermill, in parallel where they are independent.
 
-    Executed copies and log.txt land in results/executed/, figures in figures/. Where one fails,
-    those that do not need it are still run.
+    Executed copies and log.txt land in results/executed/, figures in results/figures/. Where one
+    fails, those that do not need it are still run.
     Example: python -m maclcore notebooks --profile quick --archive dlrsd --jobs 4
 
     Args:

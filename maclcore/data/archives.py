@@ -179,7 +179,8 @@ def archive_name(name: str) -> str:
 
 
 def _synthetic(image_size: int, *, n: int = 2100, seed: int = 0) -> Archive:
-    source = Path(synthetic.__file__).read_text()  # the content is the code that makes it
+    code = sorted(Path(synthetic.__file__).parent.glob("*.py"))
+    source = [file.read_text(encoding="utf-8") for file in code]  # the content is what makes it
     key = hashlib.sha256(json.dumps([source, n, image_size, seed]).encode()).hexdigest()
     target = paths.cache_root() / f"synthetic-{image_size}px-{key[:16]}.npy"
     labels_target = target.with_suffix(".labels.npy")

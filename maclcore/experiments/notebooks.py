@@ -11,10 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from textwrap import indent
 from typing import ClassVar, NamedTuple
 
+import nbformat
 import pandas as pd
 import papermill
 import zmq
@@ -28,9 +30,6 @@ from traitlets.config import Config
 from maclcore.data import archive_name
 from maclcore.models.weights import weights_name
 from maclcore.paths import ROOT, data_root, figures_root, results_root
-
-#: notebooks that read the store, and the one that trains what they read
-NEEDS = dict.fromkeys(("00", "05", "06", "07", "08", "09"), "04")
 
 
 class Outcome(NamedTuple):
@@ -50,13 +49,14 @@ def run(
 
     Executed copies and `log.txt` land in results/executed/, that of a failed notebook as far as it
     came. What needs a failed notebook is not run, the others are. An interrupt ends all kernels.
+    A notebook that reads what another computes says so by a tag of its parameters, `needs-04`.
 
     Args:
         parameters: values for the cell tagged `parameters`, where it has that name. Relative paths
             are the caller's, as those of `MACL_DATA`, `MACL_RESULTS` and `MACL_FIGURES` are.
         only: numbers, such as 05 06; default: all. ValueError if there is no such notebook.
-        jobs: notebooks at a time; default: the number of cores. The one that trains has the threads
-            of all cores, so that its results do not depend on `jobs`; the others share them.
+        jobs: notebooks at a time; default: the number of cores. What others need has the threads of
+            all cores, so that its results do not depend on `jobs`; the others share them.
         folder: where the notebooks are. FileNotFoundError if there are none.
     """
     files = {file.name[:2]: file for file in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
@@ -70,8 +70,13 @@ def run(
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     # What others wait for comes first, what waits last: no place is held that another could use.
-    order = [number for number in files if not only or number in only]
-    order.sort(key=lambda number: (number not in NEEDS.values(), number in NEEDS))
+    needs = {number: _needs(file) for number, file in files.items() if not only or number in only}
+    computes = set().union(*needs.values())
+    try:
+        order = [number for number in TopologicalSorter(needs).static_order() if number in needs]
+    except CycleError as error:
+        raise ValueError(f"notebooks need one another: {' '.join(error.args[1])}") from None
+    order.sort(key=lambda number: number not in computes)
     parameters = _absolute(parameters)
     cores = _cores()
     jobs = jobs or cores
@@ -80,10 +85,10 @@ def run(
     target.mkdir(parents=True, exist_ok=True)
 
     def outcome(number: str) -> Outcome:
-        need = NEEDS.get(number)
-        if need in futures and futures[need].result().error:
-            return Outcome(0, 0, f"not run: it needs {files[need].name}")
-        threads = cores if number in NEEDS.values() else max(1, cores // jobs)
+        for other in needs[number]:
+            if other in futures and futures[other].result().error:
+                return Outcome(0, 0, f"not run: it needs {files[other].name}")
+        threads = cores if number in computes else max(1, cores // jobs)
         return execute(files[number], target / files[number].name, parameters, threads)
 
     outcomes = {}
@@ -105,6 +110,16 @@ def run(
                 time.sleep(0.1)  # and again: one may be about to start
             raise
     return pd.DataFrame.from_dict(outcomes, "index", columns=Outcome._fields).sort_index()
+
+
+def _needs(file: Path) -> list[str]:
+    """Numbers of the notebooks that this one needs, by the tags of its cells."""
+    try:
+        cells = nbformat.read(file, as_version=4).cells
+    except Exception:  # not a notebook: its execution will say so
+        return []
+    tags = [tag for cell in cells for tag in cell.metadata.get("tags", [])]
+    return [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
 
 
 def execute(file: Path, target: Path, parameters: Mapping[str, object], threads: int) -> Outcome:

@@ -1,7 +1,9 @@
 """Archives by name and path, their content and their cache."""
 
 import os
+import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +64,21 @@ def test_synthetic_is_cached_by_its_parameters(monkeypatch):
         np.array_equal(load_archive("synthetic", image_size=8, n=5, seed=1).labels, labels)
         and len(calls) == 1
     )
+
+
+def test_the_synthetic_archive_is_another_when_any_of_its_code_is(tmp_path, monkeypatch):
+    code = Path(synthetic.__file__).parent
+    names = sorted(file.name for file in code.glob("*.py"))
+    assert len(names) > 1
+    seen = {load_archive("synthetic", image_size=8, n=2).fingerprint}
+    monkeypatch.setattr(synthetic, "__file__", str(tmp_path / "code" / "__init__.py"))
+    shutil.copytree(code, tmp_path / "code")
+    assert load_archive("synthetic", image_size=8, n=2).fingerprint in seen  # wherever it lies
+    for name in names:
+        with open(tmp_path / "code" / name, "a") as file:
+            file.write("# and more\n")
+        seen.add(load_archive("synthetic", image_size=8, n=2).fingerprint)
+    assert len(seen) == 1 + len(names)
 
 
 def test_an_archive_describes_itself(tmp_path):

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maclcore.data import synthetic
-from maclcore.data.synthetic import LABELS, SCENES, example, generate, scene_names
+from maclcore.data.synthetic import LABELS, SCENES, example, generate, render, scene_names
+from maclcore.data.synthetic.drawing import MATERIALS
+from maclcore.data.synthetic.scenes import FREQUENCIES
 
 # DLRSD's row of Table 3 of the paper, of 2,100 images, in the order of LABELS.
 TABLE_3 = (100, 754, 713, 897, 116, 105, 100, 103, 977, 102, 1331, 291, 101, 103, 100, 1021, 208)
@@ -115,12 +116,12 @@ def test_scene_names(archive):
 
 
 def test_the_table_of_scenes_speaks_of_labels():
-    words = synthetic.FREQUENCIES
+    words = FREQUENCIES
     named = {
         name for kind in SCENES.values() for w in words for name in getattr(kind, w).split(",")
     }
     assert named - {""} == set(LABELS)
-    materials = {m.label or name for name, m in synthetic.MATERIALS.items()}
+    materials = {m.label or name for name, m in MATERIALS.items()}
     assert materials - {"shadow"} == set(LABELS)
 
 
@@ -140,44 +141,44 @@ def inside(polygon, points):
 @pytest.mark.parametrize("name", SCENES)
 def test_labels_are_what_the_slow_painter_leaves_visible(name):
     """Each part over the ones below, cell by cell; then the labels of what is left."""
-    _, parts, fast, area = synthetic.build(3, list(SCENES).index(name))
-    axis = (np.arange(synthetic.REFERENCE) + 0.5) / synthetic.REFERENCE
+    _, parts, fast, area = render.build(3, list(SCENES).index(name))
+    axis = (np.arange(render.REFERENCE) + 0.5) / render.REFERENCE
     points = axis + 1j * axis[:, None]
     slow = np.full(points.shape, len(LABELS))
     for polygon, material, *_ in parts:
-        slow[inside(polygon, points)] = synthetic.LABEL_OF[material]
-    fast = np.array([len(LABELS)] + [synthetic.LABEL_OF[part[1]] for part in parts])[fast]
+        slow[inside(polygon, points)] = render.LABEL_OF[material]
+    fast = np.array([len(LABELS)] + [render.LABEL_OF[part[1]] for part in parts])[fast]
     # The fast painter draws outlines too: within a cell of a border the two may differ.
     windows = np.lib.stride_tricks.sliding_window_view(slow, (3, 3))
     within = windows.min(axis=(2, 3)) == windows.max(axis=(2, 3))
     assert (fast[1:-1, 1:-1] == slow[1:-1, 1:-1])[within].mean() > 0.99
     cells = np.bincount(slow.ravel(), minlength=len(LABELS) + 1)[:-1]
-    assert ((area > 0) == (cells >= synthetic.MIN_VISIBLE / 2)).all()
+    assert ((area > 0) == (cells >= render.MIN_VISIBLE / 2)).all()
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_a_label_is_set_if_and_only_if_it_changes_the_picture(name):
     """Erase a label's parts and paint again, with the same noise: its pixels must be others."""
     for index in range(list(SCENES).index(name), 63, len(SCENES)):
-        parts = synthetic.build(0, index)[1]
+        parts = render.build(0, index)[1]
         image, labels = example(index, 64)
-        drawn = {synthetic.LABEL_OF[material] for _, material, *_ in parts}
+        drawn = {render.LABEL_OF[material] for _, material, *_ in parts}
         for label in range(len(LABELS)):
-            rest = [part for part in parts if synthetic.LABEL_OF[part[1]] != label]
-            cells = synthetic.part_map(rest, synthetic.REFERENCE)
-            erased = synthetic.paint(synthetic.build(0, index)[0], rest, cells, 64)
+            rest = [part for part in parts if render.LABEL_OF[part[1]] != label]
+            cells = render.part_map(rest, render.REFERENCE)
+            erased = render.paint(render.build(0, index)[0], rest, cells, 64)
             change = abs(image.astype(int) - erased).max(axis=0) if label in drawn else np.zeros(1)
             assert ((change > 8).sum() >= 5) == labels[label], (index, LABELS[label])
 
 
 def test_remnants_are_not_drawn(monkeypatch):
     """With a threshold high enough to be met often: below it, no part of a label stays."""
-    before = [synthetic.build(0, index)[3] for index in range(63)]
-    monkeypatch.setattr(synthetic, "MIN_VISIBLE", 250)
+    before = [render.build(0, index)[3] for index in range(63)]
+    monkeypatch.setattr(render, "MIN_VISIBLE", 250)
     removed = 0
     for index in range(63):
-        _, parts, _, area = synthetic.build(0, index)
-        drawn = {synthetic.LABEL_OF[material] for _, material, *_ in parts} - {len(LABELS)}
+        _, parts, _, area = render.build(0, index)
+        drawn = {render.LABEL_OF[material] for _, material, *_ in parts} - {len(LABELS)}
         assert drawn >= set(np.flatnonzero(area)) and ((area == 0) | (area >= 250)).all()
         faint = (before[index] > 0) & (area == 0)
         assert not drawn & set(np.flatnonzero(faint))

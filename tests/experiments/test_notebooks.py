@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,10 +41,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "notebooks"
 
 
-def write(folder, name, *cells, kernel="python3"):
+def write(folder, name, *cells, kernel="python3", needs=()):
     parameters = "profile = 'smoke'\narchive = 'synthetic'\nweights = None"
     book = new_notebook(cells=[new_code_cell(parameters), *map(new_code_cell, cells)])
-    book.cells[0].metadata["tags"] = ["parameters"]
+    book.cells[0].metadata["tags"] = ["parameters", *(f"needs-{number}" for number in needs)]
     book.metadata["kernelspec"] = {"name": kernel, "display_name": "", "language": "python"}
     nbformat.write(book, folder / f"{name}.ipynb")
 
@@ -62,7 +63,7 @@ def test_what_reads_the_store_waits_and_the_rest_does_not(folder, tmp_path, capf
     figure = "pathlib.Path('../figures/04-x.png').touch()"
     trains = "pathlib.Path('store').write_text('full')"
     write(folder, "04_b", barrier.format("b", "a"), threads, "time.sleep(1)", trains, figure)
-    write(folder, "05_c", "print(open('store').read())")
+    write(folder, "05_c", "print(open('store').read())", needs=["04"])
     (tmp_path / "figures" / "04-old.png").touch()
     os.utime(tmp_path / "figures" / "04-old.png", (0, 0))
     table = notebooks.run({"profile": "quick", "weights": None}, jobs=2, folder=folder)
@@ -81,7 +82,7 @@ def test_a_failure_skips_what_needs_it_and_nothing_else(folder, tmp_path, monkey
     write(folder, "02_fine", "1 + 1")
     write(folder, "03_dies", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     write(folder, "04_fails", "print('so far')", "x = 0\n1 / x")
-    write(folder, "05_needs", "1 + 1")
+    write(folder, "05_needs", "1 + 1", needs=["04"])
     run = notebooks.run
     monkeypatch.setattr(notebooks, "run", lambda *a, **k: run(*a, **k, folder=folder))
     assert main(["notebooks", "--jobs", "2"]) == 1
@@ -175,12 +176,14 @@ def test_kernels_see_the_folders_that_the_caller_means(folder, tmp_path, monkeyp
 
 def test_where_the_cores_one_may_use_are_not_told_all_are_counted(executed, folder, monkeypatch):
     write(folder, "04_b")
+    write(folder, "05_c", needs=["04"])
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # macOS, Windows
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     notebooks.run({}, folder=folder)
     assert {file.name: threads for file, _, _, threads in executed} == {
         "01_a.ipynb": 1,
         "04_b.ipynb": 7,
+        "05_c.ipynb": 1,
     }
 
 
@@ -231,7 +234,7 @@ def test_make_runs_every_notebook_once(tmp_path):
 
 def test_a_part_of_the_notebooks_needs_no_other(folder):
     write(folder, "04_fails", "1 / 0")
-    write(folder, "05_b", STAMP.format("ran"))
+    write(folder, "05_b", STAMP.format("ran"), needs=["04"])
     table = notebooks.run({}, ["05"], folder=folder)
     assert table.index.tolist() == ["05_b.ipynb"] and (folder / "ran").exists()
 
@@ -261,9 +264,55 @@ def test_an_interrupt_leaves_no_kernel_and_starts_no_other(folder, tmp_path):
     assert not (folder / "03_c").exists()
 
 
-def test_the_table_of_needs_names_notebooks():
-    numbers = {file.name[:2] for file in (paths.ROOT / "notebooks").glob("*.ipynb")}
-    assert set(notebooks.NEEDS) | set(notebooks.NEEDS.values()) <= numbers
+def test_what_needs_and_is_needed_comes_in_between(executed, folder):
+    write(folder, "12_last", needs=["04", "10"])
+    write(folder, "10_second", needs=["04"])
+    write(folder, "04_first")
+    (folder / "11_broken.ipynb").write_text("{")
+    notebooks.run({}, jobs=1, folder=folder)
+    order = [file.name[:2] for file, *_ in executed]
+    assert order == ["04", "10", "01", "11", "12"]
+
+
+def test_notebooks_that_need_one_another_are_refused(executed, folder):
+    write(folder, "04_a", needs=["10"])
+    write(folder, "10_b", needs=["04"])
+    with pytest.raises(ValueError, match="notebooks need one another: (04 10 04|10 04 10)"):
+        notebooks.run({}, folder=folder)
+    assert not executed
+
+
+def test_what_a_notebook_needs_is_a_notebook(executed):
+    notebooks.run({})
+    files = {file.name[:2]: file for file, *_ in executed}
+    needs = {number: set(notebooks._needs(file)) for number, file in files.items()}
+    assert set().union(*needs.values()) <= set(files)
+    assert needs["05"] == {"04"} and not needs["04"]
+
+
+def test_a_run_leaves_the_figures_of_record_alone(folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("MACL_FIGURES")
+    record = paths.ROOT / "figures"
+    before = {file: file.stat().st_mtime_ns for file in [record, *record.rglob("*")]}
+    draw = "from maclcore import plots\nfig = plots.set_sizes({'x': [1, 2, 2]})\n"
+    write(
+        folder, "01_a", draw + "plots.save(fig, '01-sizes')\nplots.save(fig, '01-own', shows='x')"
+    )
+    table = notebooks.run({}, folder=folder)
+    assert table["error"].tolist() == [""] and table["figures"].tolist() == [2]
+    assert (tmp_path / "results" / "figures" / "01-sizes.png").exists()
+    assert (tmp_path / "results" / "figures" / "private" / "01-own.png").exists()
+    after = {file: file.stat().st_mtime_ns for file in [record, *record.rglob("*")]}
+    assert before == after
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("target", ["reproduce", "figures", "test"])
+def test_only_make_figures_renews_the_figures_of_record(target):
+    recipe = subprocess.check_output(["make", "-n", target], cwd=paths.ROOT, text=True)
+    lines = [line for line in recipe.splitlines() if re.search(r"ipynb|maclcore notebooks", line)]
+    setting = f'MACL_FIGURES="{paths.ROOT}/figures" '
+    assert lines and all(line.startswith(setting) == (target == "figures") for line in lines)
 
 
 def run_here(number, **values):

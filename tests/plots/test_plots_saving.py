@@ -1,0 +1,94 @@
+"""Figures go where they may go, whole, under names that are file names."""
+
+import re
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from maclcore import plots
+
+
+def test_figures_of_real_archives_go_where_git_does_not_look(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    fig = plots.image_grid(np.zeros((2, 3, 8, 8), np.uint8), ["one", "two"])
+    assert plots.save(fig, "grid") == tmp_path / "grid.png"
+    assert plots.save(fig, "grid", shows="dlrsd") == tmp_path / "private" / "grid.png"
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.width > 200 and picture.format == "PNG"
+    assert len(list(tmp_path.rglob("*"))) == 3  # two files and a folder, nothing temporary
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # `style` suits all
+@given(st.text())
+@example(".")
+@example("~nobody")
+def test_whatever_an_archive_is_called_its_figures_have_file_names(archive):
+    assert re.fullmatch(r"[\w-]{0,40}", plots.slug(archive))
+
+
+def test_figures_are_called_as_the_archive_or_its_folder(tmp_path, monkeypatch):
+    assert plots.slug("ml_aid") == "ml_aid" and plots.slug("/data/My city, 2026") == "My-city--2026"
+    (tmp_path / "città").mkdir()
+    monkeypatch.chdir(tmp_path / "città")
+    assert plots.slug(".") == "città"
+
+
+def test_a_figure_is_shown_small_and_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    shown = []
+    monkeypatch.setattr("maclcore.plots.saving.display", shown.append)
+    fig = plots.set_sizes({"x": [1, 2, 2]})
+    plots.show(fig, "sizes")
+    with Image.open(tmp_path / "sizes.png") as saved, Image.open(BytesIO(shown[0].data)) as small:
+        assert abs(saved.width / 150 - small.width / 80) < 0.1
+    assert len(shown) == 1 and not plt.fignum_exists(fig.number)  # else it is drawn once more
+
+
+@pytest.mark.parametrize(("side", "mode"), [(3, "P"), (16, "P"), (17, "RGB"), (256, "RGB")])
+def test_every_colour_of_a_figure_is_kept(side, mode, tmp_path, monkeypatch):
+    """A gradient of side² colours, a pixel each, alone in the figure."""
+    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    steps = np.arange(side, dtype=np.uint8)
+    colours = np.stack(np.broadcast_arrays(steps, steps[:, None], 255 - steps), axis=2)
+    with plt.rc_context({"savefig.bbox": None, "figure.constrained_layout.use": False}):
+        fig = plt.figure(figsize=(side, side), dpi=1)
+        fig.figimage(colours)
+        file = plots.save(fig, "gradient", dpi=1)
+    with Image.open(file) as picture:
+        assert picture.mode == mode
+        assert np.array_equal(picture.convert("RGB"), colours)
+
+
+def test_what_a_notebook_shows_is_near_to_what_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    shown = []
+    monkeypatch.setattr("maclcore.plots.saving.display", shown.append)
+    fig = plots.heatmaps({"a": pd.DataFrame(np.arange(900.0).reshape(30, 30))}, "mAP")
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    fig.savefig(tmp_path / "drawn.png", dpi=80)
+    plots.show(fig, "heat")
+    with Image.open(BytesIO(shown[0].data)) as ours, Image.open(tmp_path / "drawn.png") as drawn:
+        ours, drawn = (np.asarray(p.convert("RGB")).astype(int) for p in (ours, drawn))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 256
+    assert abs(ours - drawn).max() <= 20  # of 255; 128 colours of a median cut: 50 and more
+
+
+def test_what_is_saved_is_what_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    y = np.arange(9.0)
+    fig = plots.heatmaps({"a": pd.DataFrame(np.outer(y, y))}, "mAP")
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # which moves axes a little each time
+    fig.savefig(tmp_path / "drawn.png")
+    saved = plots.save(fig, "saved")
+    with Image.open(saved) as ours, Image.open(tmp_path / "drawn.png") as drawn:
+        assert len(drawn.convert("RGB").getcolors(1 << 20)) > 256
+        assert np.array_equal(ours.convert("RGB"), drawn.convert("RGB"))
+    assert saved.stat().st_size < (tmp_path / "drawn.png").stat().st_size
