@@ -429,6 +429,5 @@ REAL = Path(os.environ.get("MACL_DATA", ""), "ucm_multilabel", "labels.csv")
 
 @pytest.mark.skipif(not REAL.exists(), reason="MACL_DATA has no UC Merced")
 def test_the_counts_of_uc_merced_are_those_of_its_table():
-    y, label_names = read_labels(REAL)
-    counts = dict(zip(label_names, y.sum(axis=0).tolist(), strict=True))
-    assert counts == READERS["ucm_multilabel"].counts
+    counts = read_labels(REAL)[0].sum(axis=0).tolist()
+    assert counts == [*READERS["ucm_multilabel"].counts.values()]

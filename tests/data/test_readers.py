@@ -288,7 +288,7 @@ def test_another_reader_is_prepared_from_what_one_has(harbour, tmp_path, capsys,
     out = capsys.readouterr().out
     first, second, *_ = out.splitlines()
     assert first == f"Harbour in {tmp_path / 'data' / 'harbour'}"
-    assert second == "page     https://example.org/harbour"
+    assert second == "page     https://example.org/harbour" and "sensor" not in out
     assert ("received harbour.zip: " in out) == packed and "counts" not in out
     assert "Harbour: 20 images at 4 px, 3 labels" in out
     assert main(words) == 0 and capsys.readouterr().out == out
@@ -308,9 +308,7 @@ def test_all_faults_of_another_reader_come_at_once(harbour, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("half", ["neither", "images", "rows"])
-def test_a_reader_that_sets_but_one_of_images_and_rows_is_told(
-    tmp_path, harbour, monkeypatch, half
-):
+def test_a_reader_that_sets_half_is_told(tmp_path, harbour, monkeypatch, half):
     def read(reading):
         if half == "images":
             reading.images = reading.files(harbour)
