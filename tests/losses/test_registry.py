@@ -17,7 +17,14 @@ def mine(pairs: Pairs, *, temperature: float = 0.3):
 
 
 ENTRY = Loss(
-    "mine", "Mine", "#0000FF", mine, r"\ell", source="here", reference="none", licence="none"
+    "mine",
+    "Mine",
+    colours.proposal(COLOURS),
+    mine,
+    r"\ell",
+    source="here",
+    reference="none",
+    licence="none",
 )
 
 
@@ -33,7 +40,7 @@ def kept():
 
 def test_a_loss_is_entered_behind_the_others_and_is_not_the_papers(kept):
     assert register(ENTRY) is ENTRY
-    assert list(LOSSES)[-1] == list(COLOURS)[-1] == "mine" and LOSSES["mine"].colour == "#0000FF"
+    assert list(LOSSES)[-1] == list(COLOURS)[-1] == "mine" and LOSSES["mine"] is ENTRY
     assert not LOSSES["mine"].paper and "mine" not in losses.PAPER
     assert LOSSES["mine"].method == "retrieval"
     with pytest.raises(ValueError, match="there is a loss 'mine' already"):
