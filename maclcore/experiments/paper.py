@@ -200,13 +200,18 @@ def stored_experiment(name: str) -> pd.DataFrame:
     have titles that tell them apart."""
     rows = collect()
     rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    return _told_apart(of_experiment(name, rows))
+
+
+def of_experiment(name: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of `rows` of `collect()` that belong to an experiment under an unchanged profile."""
     base = rows.index.str.split("@").str[0]
     wanted: set[str] = set()
     for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
         seeds = map(int, part["seed"].unique())
         configs = EXPERIMENTS[name](profile, archive, seeds, weights=weights)
         wanted |= {config.run_id for config in configs}
-    return _told_apart(rows[base.isin(wanted)])
+    return rows[base.isin(wanted)]
 
 
 def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
