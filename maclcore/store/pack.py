@@ -38,7 +38,7 @@ def pack(name: str, run_ids: Iterable[str]) -> Path:
     with FileLock(paths.cache_root() / "pack.lock"):
         for leftover in target.parent.glob(".*.tmp"):  # of a killed process
             leftover.unlink()
-        before = _content(target)
+        before = Pack(target, (0, 0, 0)).content() if target.is_file() else {}
         content, clear = dict(before), {}
         for run in map(Run.find, dict.fromkeys(run_ids)):
             holder = packed.held(run.folder)
@@ -79,14 +79,6 @@ def unpack(run_ids: Iterable[str]) -> None:
                     temporary.write_bytes(files[name])
 
 
-def _content(target: Path) -> dict[str, Files]:
-    """What a pack holds, by run_id; {} if it is not there."""
-    if not target.is_file():
-        return {}
-    held = next(pack for pack in packed.packs(target.parent.parent) if pack.file == target)
-    return {run_id: held.files(run_id) for run_id in held.groups}
-
-
 def _files(run: Run, holder: Pack | None) -> Files:
     """The small files of a finished run, from where it is read."""
     if not run.finished:
@@ -107,9 +99,10 @@ def _write(target: Path, content: Mapping[str, Files]) -> None:
     ids = sorted(content)
     columns = {name: [content[run_id].get(name) for run_id in ids] for name in FILES}
     arrays = {name: pa.array(values, pa.binary()) for name, values in columns.items()}
+    table = pa.table({RUN_ID: pa.array(ids, pa.string()), **arrays})
     with paths.atomic_path(target) as temporary:
         pq.write_table(
-            pa.table({RUN_ID: pa.array(ids, pa.string()), **arrays}),
+            table.replace_schema_metadata({packed.IDS: packed.ids_digest(ids)}),
             temporary,
             row_group_size=GROUP,
             compression="zstd",
@@ -118,8 +111,7 @@ def _write(target: Path, content: Mapping[str, Files]) -> None:
             write_statistics=False,
             write_page_checksum=True,
         )
-        written = Pack(temporary, (0, 0, 0))
-        if {run_id: written.files(run_id) for run_id in written.groups} != content:
+        if Pack(temporary, (0, 0, 0)).content() != content:
             raise OSError(f"{target} could not be written: it reads otherwise; nothing is changed")
 
 

@@ -15,7 +15,7 @@ run; else those of the pack. So a run of other content never takes the name of a
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -29,7 +29,8 @@ from maclcore.store.files import IDENTITY, RESULT, digest
 
 #: what a pack holds of a run
 FILES = ("config.json", IDENTITY, RESULT, "history.csv", "log.jsonl", "per_query.parquet")
-RUN_ID = "run_id"
+#: the column of ids, and the file's metadata with a digest of them
+RUN_ID, IDS = "run_id", b"run_ids"
 
 
 class PackWarning(UserWarning):
@@ -49,6 +50,11 @@ class Pack:
         with _reading(self.file) as parquet:
             ids = parquet.read([RUN_ID])[RUN_ID].to_pylist()
             sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+            known = (parquet.schema_arrow.metadata or {}).get(IDS, ids_digest(ids))
+            if known != ids_digest(
+                ids
+            ):  # of what says how many rows there are, there is no checksum
+                raise ValueError("it does not hold the runs that it was written with")
         return dict(zip(ids, (i for i, n in enumerate(sizes) for _ in range(n)), strict=True))
 
     def column(self, name: str) -> dict[str, bytes | None]:
@@ -69,8 +75,16 @@ class Pack:
 
     def files(self, run_id: str) -> dict[str, bytes]:
         """All that it holds of a run, by the names of the files."""
-        content = {name: self.read(run_id, name) for name in FILES}
-        return {name: value for name, value in content.items() if value is not None}
+        return _there({name: self.read(run_id, name) for name in FILES})
+
+    def content(self) -> dict[str, dict[str, bytes]]:
+        """All that it holds, by run_id."""
+        columns = {name: _column(self.file, name) for name in FILES}
+        return {i: _there({name: columns[name][i] for name in FILES}) for i in self.groups}
+
+
+def ids_digest(ids: Sequence[str]) -> bytes:
+    return digest(list(ids)).encode()
 
 
 def packs(results: Path) -> list[Pack]:
@@ -159,6 +173,10 @@ def _holders(*packs: Pack) -> dict[str, Pack]:
             )
         found |= dict.fromkeys(pack.groups.keys() - found.keys(), pack)
     return found
+
+
+def _there(files: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if content is not None}
 
 
 def _column(file: Path, name: str, group: int | None = None) -> dict[str, bytes | None]:

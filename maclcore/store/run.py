@@ -80,10 +80,11 @@ class Run:
 
     def read(self, name: str) -> bytes | None:
         """One of its small files, from its folder or its pack; None if it has none."""
-        if self.pack is None:
+        pack = self.pack
+        if pack is None:
             with suppress(FileNotFoundError, NotADirectoryError):
                 return (self.folder / name).read_bytes()
-        pack = self.pack  # once more: it may have been packed in between
+            pack = self.pack  # once more: it may have been packed in between
         return None if pack is None else pack.read(self.run_id, name)
 
     def _need(self, name: str) -> bytes:
