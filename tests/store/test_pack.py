@@ -296,6 +296,8 @@ def test_packing_may_be_killed_anywhere_and_repeated(three, tiny, tmp_path):
                 assert {n: run.read(n) for n in want[run.run_id]} == want[run.run_id], left
             states.add(tuple(run.pack is not None for run in found))
             pd.testing.assert_frame_equal(collect(), rows)
+            for lease in results.rglob("lease.lock"):  # of this process, which is not dead
+                lease.unlink()
             pack("a", ids)
             assert [file.name for file in (results / "packed").iterdir()] == ["a.parquet"]
             assert not [f for f in (results / "runs").rglob("*") if f.name in packed.FILES]
@@ -306,19 +308,24 @@ def test_packing_may_be_killed_anywhere_and_repeated(three, tiny, tmp_path):
     assert {(False,) * 3, (True, False, False), (True, True, False), (True,) * 3} <= states
 
 
-def test_a_process_killed_between_the_pack_and_the_folders(three, tiny):
+def test_a_process_killed_in_the_middle_of_a_folder(three, tiny):
     rows, ids = collect(), [run.run_id for run in three]
     code = (
-        "import os, sys; from maclcore.store import pack\n"
-        "pack._clear = lambda *_: os.kill(os.getpid(), 9)\n"
-        "pack.pack('a', sys.argv[1:])"
+        "import os, sys; from pathlib import Path; from maclcore.store.pack import pack\n"
+        "unlink = Path.unlink\n"
+        "def last(self, **words):\n"
+        "    if self.name == 'config.json': os.kill(os.getpid(), 9)\n"
+        "    unlink(self, **words)\n"
+        "Path.unlink = last\n"
+        "pack('a', sys.argv[1:])"
     )
     done = subprocess.run([sys.executable, "-c", code, *ids])
-    assert done.returncode == -9 and (three[0].folder / "result.json").is_file()
-    assert len(packed.packs(tiny)) == 1
+    assert done.returncode == -9 and len(packed.packs(tiny)) == 1
+    left = [(run.folder / "result.json").is_file() for run in three]
+    assert left == [False, True, True] and (three[0].folder / "config.json").is_file()
     pd.testing.assert_frame_equal(collect(), rows)
-    pack("a", ids)
-    assert not (three[0].folder / "result.json").is_file()
+    pack("a", ids)  # at once, though the dead process held a run
+    assert not [f for f in (tiny / "runs").rglob("*") if f.name in packed.FILES]
     pd.testing.assert_frame_equal(collect(), rows)
 
 
