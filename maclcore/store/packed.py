@@ -50,10 +50,8 @@ class Pack:
         with _reading(self.file) as parquet:
             ids = parquet.read([RUN_ID])[RUN_ID].to_pylist()
             sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-            known = (parquet.schema_arrow.metadata or {}).get(IDS, ids_digest(ids))
-            if known != ids_digest(
-                ids
-            ):  # of what says how many rows there are, there is no checksum
+            # what says how many rows there are has no checksum of its own
+            if (parquet.schema_arrow.metadata or {}).get(IDS, ids_digest(ids)) != ids_digest(ids):
                 raise ValueError("it does not hold the runs that it was written with")
         return dict(zip(ids, (i for i, n in enumerate(sizes) for _ in range(n)), strict=True))
 
@@ -151,7 +149,7 @@ def identity(result: Mapping[str, Any]) -> dict[str, str]:
     return result.get("identity") or {"archive": result["archive"]["fingerprint"]}
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _pack(file: str, stamp: tuple[int, int, int]) -> Pack:
     return Pack(Path(file), stamp)  # the same object as long as it is the same file
 
