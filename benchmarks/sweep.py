@@ -3,10 +3,8 @@
 import argparse
 import json
 import os
-import shutil
 import tempfile
 import time
-from pathlib import Path
 
 
 def timed(function, *arguments, **words) -> tuple[float, float]:
@@ -47,17 +45,19 @@ def workers(count: int) -> None:
     print(f"  two against one: {seconds[1] / seconds[2]:.2f} times as fast")
 
 
-def collecting(run: Path, counts: list[int], repeats: int) -> None:
+def collecting(run_id: str, files: dict[str, bytes], counts: list[int], repeats: int) -> None:
     """`collect()` of copies of a stored run, without and with its index."""
     from maclcore.store import collect, paths
 
+    result = json.loads(files["result.json"])
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["MACL_RESULTS"] = folder
-            result = json.loads((run / "result.json").read_text())
             for i in range(count):
-                copy = paths.runs_root() / f"{run.name[:-8]}{i:08x}"
-                shutil.copytree(run, copy, ignore=shutil.ignore_patterns("*.safetensors", "*.lock"))
+                copy = paths.runs_root() / f"{run_id[:-8]}{i:08x}"
+                copy.mkdir(parents=True)
+                for name, content in files.items():
+                    (copy / name).write_bytes(content)
                 result["config"]["seed"] = i  # each has its own text
                 (copy / "result.json").write_text(json.dumps(result, indent=1) + "\n")
             first = timed(collect)
@@ -79,9 +79,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", choices=["overhead", "workers", "collect"])
     chosen = parser.parse_args()
-    from maclcore.paths import runs_root
+    from maclcore.store import Run
+    from maclcore.store.packed import FILES
 
-    stored = next(runs_root().glob("quick-*-macl-*/result.json")).parent
+    stored = next(run for run in Run.all() if run.finished and "-macl-" in run.run_id)
+    files = {name: content for name in FILES if (content := stored.read(name)) is not None}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MACL_RESULTS"] = folder
         if chosen.only in (None, "overhead"):
@@ -89,7 +91,7 @@ def main() -> None:
         if chosen.only in (None, "workers"):
             workers(chosen.runs)
     if chosen.only in (None, "collect"):
-        collecting(stored, chosen.counts, chosen.repeats)
+        collecting(stored.run_id, files, chosen.counts, chosen.repeats)
 
 
 if __name__ == "__main__":

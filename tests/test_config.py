@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from maclcore import paths
 from maclcore.config import PROFILES, Config
+from maclcore.store import Run
 
 
 def test_defaults_are_the_papers():
@@ -44,10 +44,10 @@ def test_run_id_depends_on_every_field_and_not_on_the_order_of_parameters():
 
 def test_stored_runs_keep_their_ids():
     """A field added later leaves the ids of runs that were stored without it as they are."""
-    files = sorted((paths.ROOT / "results" / "runs").glob("*/config.json"))
-    assert len(files) >= 20
-    for file in files:
-        assert Config.from_dict(json.loads(file.read_text())).run_id == file.parent.name
+    runs = Run.all()
+    assert len(runs) >= 20
+    for run in runs:
+        assert run.config.run_id == run.run_id.split("@")[0]
 
 
 def test_a_run_id_is_one_folder_name_even_for_a_path():

@@ -113,11 +113,13 @@ def test_every_package_is_in_the_wheel():
         ("figures/05-metrics-synthetic.png", False),
         ("build/lib/maclcore/store.py", True),
         ("dist/maclcore-0.1.0.tar.gz", True),
+        ("results/packed/.mine.parquet.17-01234567.tmp", True),
+        ("results/packed/mine.parquet", False),
         ("results/paper/table1.csv", False),
         ("maclcore/data/build.py", False),
     ],
 )
 def test_what_work_of_ones_own_leaves_in_a_clone_is_ignored(file, ignored):
-    # a run of record stays tracked, which --no-index leaves out of account
+    # by the rules alone: --no-index leaves out of account what is tracked
     command = ["git", "-C", paths.ROOT, "check-ignore", "--quiet", "--no-index", file]
     assert subprocess.run(command).returncode == (0 if ignored else 1)

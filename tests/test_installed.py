@@ -161,7 +161,7 @@ def build(source, kind):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """What the wheel is built from, without the stored runs."""
+    """What the wheel is built from; the packed runs too, which are not to be in it."""
     folder = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(paths.ROOT / name, folder)

@@ -26,5 +26,7 @@ VERBS: dict[str, Callable[..., None]] = {
 SECOND: dict[tuple[str, ...], Callable[..., None]] = {
     ("data", "prepare"): data.prepare,
     ("runs", "compare"): runs.compare,
+    ("runs", "pack"): runs.pack,
+    ("runs", "unpack"): runs.unpack,
     ("runs", "recompute"): runs.recompute,
 }

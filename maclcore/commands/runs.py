@@ -1,10 +1,11 @@
-"""`runs`, `runs compare` and `runs recompute`: what the store holds, and how far it is right."""
+"""`runs` and its second words: what the store holds, how far it is right, and where it lies."""
 
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from maclcore.commands.shared import age, use
+from maclcore.commands.shared import Profile, age, use
+from maclcore.config import nearest
 from maclcore.paths import runs_root
 
 
@@ -13,7 +14,7 @@ def runs(*, unfinished: bool = False) -> None:
 
     Metrics in percent: of a finished run on the test split, else of its last epoch on the
     validation split. `runs compare A B` tells what differs between two, `runs recompute A` computes
-    one once more.
+    one once more, `runs pack NAME` moves some into one file.
     Example: python -m maclcore runs --unfinished
 
     Args:
@@ -52,6 +53,61 @@ def compare(a: Positional[str], b: Positional[str]) -> None:
     print(table.to_string(na_rep="", float_format=lambda value: f"{value:.4g}"))
 
 
+def pack(
+    name: Positional[str],
+    run_ids: Positional[tuple[str, ...]] = (),
+    *,
+    experiment: str | None = None,
+    profile: Profile | None = None,
+    archive: str | None = None,
+) -> None:
+    """Move finished runs into one file, results/packed/NAME.parquet, as git has those of record.
+
+    Everything reads them there as it did before. Weights and embeddings stay in the runs' folders.
+    A run that another pack has stays there. The same command goes on where it was interrupted, and
+    puts what has been computed since into the same file.
+    Example: python -m maclcore runs pack quick-dlrsd-main_tables --experiment main_tables
+    --profile quick --archive dlrsd
+
+    Args:
+        name: of the file.
+        run_ids: which runs, as `runs` lists them; or else all that agree with the options:
+        experiment: of this experiment, as `sweep` computes it.
+        profile: of this profile.
+        archive: of this archive.
+    """
+    from maclcore.store.pack import pack as put
+
+    chosen = _chosen(run_ids, experiment, profile, archive)
+    file = put(name, chosen)
+    size = f"; {file.name} has {file.stat().st_size / 1e6:.1f} MB" if file.is_file() else ""
+    print(f"{len(chosen)} runs are packed{size}")
+
+
+def unpack(
+    run_ids: Positional[tuple[str, ...]] = (),
+    *,
+    experiment: str | None = None,
+    profile: Profile | None = None,
+    archive: str | None = None,
+) -> None:
+    """Write the files of packed runs into folders of their own, byte for byte; the packs stay.
+
+    Example: python -m maclcore runs unpack RUN_ID
+
+    Args:
+        run_ids: which runs, as `runs` lists them; or else all that agree with the options:
+        experiment: of this experiment, as `sweep` computes it.
+        profile: of this profile.
+        archive: of this archive.
+    """
+    from maclcore.store.pack import unpack as take_out
+
+    chosen = _chosen(run_ids, experiment, profile, archive)
+    take_out(chosen)
+    print(f"{len(chosen)} runs are in {runs_root()}")
+
+
 def recompute(
     run: Positional[str],
     *,
@@ -79,7 +135,8 @@ def recompute(
     use(data)
     stored, again = run_again(run, device=device, progress=not quiet)
     table = agreement(stored, again)
-    print(f"stored: {stored.folder}\nagain:  {again.folder}")
+    place = stored.pack.file if stored.pack else stored.folder
+    print(f"stored: {place}\nagain:  {again.folder}")
     print((100 * table).to_string(float_format=lambda value: f"{value:.2f}"))
     alike = ((table["low"] <= 0) & (table["high"] >= 0)).sum()
     print(f"{alike} of {len(table)} differences lie within their intervals around 0")
@@ -98,3 +155,26 @@ def recompute(
 
 def _of(epoch: float, epochs: float) -> str:
     return f"{epoch:.0f}/{epochs:.0f}" if epochs == epochs else ""
+
+
+def _chosen(
+    run_ids: tuple[str, ...], experiment: str | None, profile: str | None, archive: str | None
+) -> list[str]:
+    """The finished runs that are named, or that agree with all that is given."""
+    from maclcore.experiments.paper import EXPERIMENTS
+    from maclcore.experiments.tables import of_experiments
+    from maclcore.store import collect
+
+    if bool(run_ids) == (experiment is not None or profile is not None or archive is not None):
+        raise ValueError("say which runs: either their ids, or --experiment, --profile, --archive")
+    if run_ids:
+        return list(run_ids)
+    if experiment is not None and experiment not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {experiment!r}{nearest(experiment, EXPERIMENTS)}")
+    rows = collect()
+    for column, value in (("profile", profile), ("archive", archive)):
+        rows = rows if value is None else rows[rows[column] == value]
+    rows = rows if experiment is None else of_experiments([experiment], rows)
+    if rows.empty:
+        raise ValueError("no finished run is of that experiment, profile and archive")
+    return list(rows.index)

@@ -40,6 +40,11 @@ def stored_experiment(*names: str) -> pd.DataFrame:
     have titles that tell them apart."""
     rows = collect()
     rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    return _told_apart(of_experiments(names, rows))
+
+
+def of_experiments(names: Iterable[str], rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of `rows` of `collect()` that belong to experiments under an unchanged profile."""
     base = rows.index.str.split("@").str[0]
     wanted: set[str] = set()
     for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
@@ -47,7 +52,7 @@ def stored_experiment(*names: str) -> pd.DataFrame:
         for name in names:
             configs = paper.EXPERIMENTS[name](profile, archive, seeds, weights=weights)
             wanted |= {config.run_id for config in configs}
-    return _told_apart(rows[base.isin(wanted)])
+    return rows[base.isin(wanted)]
 
 
 def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:

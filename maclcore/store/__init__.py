@@ -1,8 +1,10 @@
 """What has been computed: a folder a run, written atomically, and one table of them all.
 
 From here: `Run`, `collect`, `runs`, `compare`, `per_query`, the writers of `files`, and
-`maclcore.store.identity`, which says whose a stored number is. This room knows archives, weights
-and metrics; it must not know how a run is trained, nor what is made of its numbers.
+`maclcore.store.identity`, which says whose a stored number is. Many finished runs may lie in one
+file (`maclcore.store.pack` makes it, `maclcore.store.packed` reads it), and are read alike. This
+room knows archives, weights and metrics; it must not know how a run is trained, nor what is made of
+its numbers.
 """
 
 from maclcore.extras import need

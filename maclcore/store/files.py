@@ -1,5 +1,6 @@
 """How a run's files are written, each whole or not at all, and read."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from maclcore import paths
+
+RESULT, IDENTITY = "result.json", "identity.json"
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
@@ -62,8 +65,13 @@ def read_json(file: Path) -> dict[str, Any]:
     return parsed(file.read_text(), file)
 
 
-def parsed(text: str, file: Path) -> dict[str, Any]:
+def parsed(text: str | bytes, file: Path) -> dict[str, Any]:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); delete its folder and run again") from error
+
+
+def digest(content: object) -> str:
+    """Sixteen digits that stand for `content`."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -11,8 +11,6 @@ The first content under a configuration has the folder `run_id`, any other has `
 digits of its identity. A run is returned, resumed, evaluated and searched for its content alone.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archi
 from maclcore.evaluation.reference import LABELS_ALONE
 from maclcore.models.weights import weights_content, weights_name
 from maclcore.store import Run
+from maclcore.store.files import digest
 
 #: a part of a split needs a query and an image that it may find
 LEAST = 2
@@ -44,7 +43,7 @@ class Source:
 
     @property
     def key(self) -> str:
-        return _digest(self.identity)[:8]
+        return digest(self.identity)[:8]
 
 
 def identify(config: Config, *, archive: Archive | None = None, progress: bool = False) -> Source:
@@ -282,8 +281,4 @@ def _but_stored(config: Config) -> str:
 
 
 def _members(names: Sequence[str], split: Split) -> str:
-    return _digest([[names[i] for i in part] for part in split])
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return digest([[names[i] for i in part] for part in split])

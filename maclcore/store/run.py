@@ -1,5 +1,8 @@
 """One folder a run under `results/runs/`, written atomically; `collect()` reads them all.
 
+The small files of a finished run may lie in a pack instead (`maclcore.store.packed`); a folder of
+its name then has at most what is in no pack, its weights and embeddings.
+
 config.json        what was asked for, written first
 identity.json      what it is made from, by content (`maclcore.store.identity`), written with it
 checkpoint-?.safetensors   the state after the last two whole epochs; removed when the run is done
@@ -12,6 +15,7 @@ failure.json       why the last attempt of a sweep failed; removed when the run 
 run.lock, lease.lock   held while a process is at it; not tracked by git
 """
 
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -30,9 +34,9 @@ from safetensors.numpy import load_file
 from maclcore import paths
 from maclcore.config import Config, nearest
 from maclcore.progress import say
-from maclcore.store import files, revision
+from maclcore.store import files, packed, revision
+from maclcore.store.files import IDENTITY, RESULT
 
-RESULT, IDENTITY = "result.json", "identity.json"
 #: seconds without a sign of life after which another machine may take a run over: more than the
 #: minute for which a client of NFS may believe what it has cached
 LEASE = 90.0
@@ -40,7 +44,7 @@ LEASE = 90.0
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, read lazily."""
+    """A run, read lazily from its folder or from the pack that has it."""
 
     folder: Path
     #: whether the call of `train` that returned it has computed it, or found it stored
@@ -49,30 +53,58 @@ class Run:
     @classmethod
     def find(cls, run_id: str) -> "Run":
         """The finished or unfinished run of that id; ValueError names the nearest one."""
-        folder = paths.runs_root() / run_id
-        if not (folder / "config.json").is_file():
-            known = [path.name for path in sorted(paths.runs_root().glob("*"))]
+        run = cls(paths.runs_root() / run_id)
+        if run.read("config.json") is None:
+            known = [run.run_id for run in cls.all()]
             raise ValueError(
                 f"no run {run_id!r} in {paths.runs_root()}"
                 + (nearest(run_id, known) if known else ", which is empty")
             )
-        return cls(folder)
+        return run
+
+    @classmethod
+    def all(cls) -> list["Run"]:
+        """Every run of the store, finished or not, packed or not, by its id."""
+        begun = (file.parent.name for file in paths.runs_root().glob("*/config.json"))
+        ids = {*begun, *packed.holders(paths.results_root())}
+        return [cls(paths.runs_root() / run_id) for run_id in sorted(ids)]
 
     @property
     def run_id(self) -> str:
         return self.folder.name
 
     @property
+    def pack(self) -> packed.Pack | None:
+        """The pack that has its small files; None where its folder has them."""
+        return packed.holder(self.folder)
+
+    def read(self, name: str) -> bytes | None:
+        """One of its small files, from its folder or its pack; None if it has none."""
+        pack = self.pack
+        if pack is None:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                return (self.folder / name).read_bytes()
+            pack = self.pack  # once more: it may have been packed in between
+        return None if pack is None else pack.read(self.run_id, name)
+
+    def _need(self, name: str) -> bytes:
+        content = self.read(name)
+        if content is None:
+            raise FileNotFoundError(f"{self.folder / name} is not there")
+        return content
+
+    @property
     def finished(self) -> bool:
-        return (self.folder / RESULT).is_file()
+        return (self.folder / RESULT).is_file() or packed.held(self.folder) is not None
 
     @property
     def claimed(self) -> bool:
         """Whether it holds, or has begun, results of some content."""
-        return self.finished or (self.folder / IDENTITY).is_file() or self._saved
+        return self.finished or (self.folder / IDENTITY).is_file() or self.saved
 
     @property
-    def _saved(self) -> bool:
+    def saved(self) -> bool:
+        """Whether the state of an unfinished training is there."""
         return any(self.folder.glob("checkpoint-?.safetensors"))
 
     @property
@@ -82,9 +114,9 @@ class Run:
         Runs that were stored by versions before identities have their archive's alone.
         """
         if self.finished:
-            return self.result.get("identity") or {"archive": self.result["archive"]["fingerprint"]}
-        file = self.folder / IDENTITY
-        return files.read_json(file) if file.is_file() else {}
+            return packed.identity(self.result)
+        content = self.read(IDENTITY)
+        return {} if content is None else files.parsed(content, self.folder / IDENTITY)
 
     @property
     def provenance(self) -> str:
@@ -101,7 +133,7 @@ class Run:
 
     def tidy(self) -> None:
         """Remove it if nothing worth keeping was saved; for whoever holds it (`alone`)."""
-        if self.finished or self._saved:
+        if self.finished or self.saved:
             return
         with suppress(OSError):
             for file in self.folder.iterdir():
@@ -165,13 +197,14 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        return Config.from_dict(files.read_json(self.folder / "config.json"))
+        file = "config.json"
+        return Config.from_dict(files.parsed(self._need(file), self.folder / file))
 
     @cached_property
     def result(self) -> dict[str, Any]:
         if not self.finished:
             raise ValueError(f"run {self.run_id} is not finished; train(config) completes it")
-        return files.read_json(self.folder / RESULT)
+        return files.parsed(self._need(RESULT), self.folder / RESULT)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -181,13 +214,13 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row an epoch; empty for reference rows."""
-        file = self.folder / "history.csv"
-        return pd.read_csv(file) if file.is_file() else pd.DataFrame()
+        content = self.read("history.csv")
+        return pd.DataFrame() if content is None else pd.read_csv(io.BytesIO(content))
 
     @cached_property
     def per_query(self) -> pd.DataFrame:
         """One row a test query, indexed by the image's name."""
-        return pd.read_parquet(self.folder / "per_query.parquet")
+        return pd.read_parquet(io.BytesIO(self._need("per_query.parquet")))
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -196,7 +229,8 @@ class Run:
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file} is not there: embeddings and weights stay on the machine that trained; "
-                f"copy them, or delete {self.folder / RESULT} and train again"
+                f"copy them, or compute some by `python -m maclcore runs recompute {self.run_id}`, "
+                "which leaves them in results/recomputed/"
             )
         return load_file(file)["z"]
 

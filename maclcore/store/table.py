@@ -3,8 +3,10 @@
 import json
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.evaluation.statistics import REPLICATE
-from maclcore.store.files import log, parsed
-from maclcore.store.run import LEASE, RESULT, Run
+from maclcore.store import packed
+from maclcore.store.files import RESULT, log, parsed
+from maclcore.store.run import LEASE, Run
 
 #: what may differ between the configurations of runs that are compared
 FREE = {"loss", "loss_params", *REPLICATE}
@@ -28,24 +31,28 @@ def runs() -> pd.DataFrame:
     `state` is finished, running (a process holds it), failed (in a sweep), interrupted, or damaged
     (its files cannot be read); `epoch` of `epochs`, NaN for reference rows; the seven metrics, on
     the validation split where the run is not finished; `age` in seconds since it was last written
-    to; `size` in bytes.
+    to, of a packed run since it was stored, or else packed; `size` in bytes, with its share of the
+    pack.
     """
     rows = {}
-    for file in sorted(paths.runs_root().glob("*/config.json")):
-        run = Run(file.parent)
+    for run in Run.all():
         parts = []
-        for part in run.folder.iterdir():
-            with suppress(FileNotFoundError):  # a temporary file, renamed in between
-                parts += [part.stat()] if part.suffix != ".lock" else []
-        row: dict[str, Any] = {
-            "age": time.time() - max(part.st_mtime for part in parts),
-            "size": sum(part.st_size for part in parts),
-        }
+        with suppress(FileNotFoundError):  # it has no folder
+            for part in run.folder.iterdir():
+                with suppress(FileNotFoundError):  # a temporary file, renamed in between
+                    parts += [part.stat()] if part.suffix != ".lock" else []
+        row: dict[str, Any] = {"size": sum(part.st_size for part in parts)}
+        if pack := run.pack:
+            row["size"] += pack.stamp[1] // len(pack.groups)
         try:
             row |= _progress(run)
+            stored = run.result.get("time") if pack else None
         except (ValueError, TypeError):
-            row["state"] = "damaged"
-        rows[run.run_id] = row
+            row["state"], stored = "damaged", None
+        touched = [pack.stamp[0] / 1e9] if pack else [part.st_mtime for part in parts]
+        now = time.time()
+        last = datetime.fromisoformat(stored).timestamp() if stored else max(touched, default=now)
+        rows[run.run_id] = {**row, "age": now - last}
     columns = ["state", "epoch", "epochs", *METRICS, "age", "size"]
     table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns)
     return table.rename_axis("run_id").sort_values("age")
@@ -54,7 +61,7 @@ def runs() -> pd.DataFrame:
 def _progress(run: Run) -> dict[str, Any]:
     epochs = run.config.epochs
     if run.finished:
-        done = {"epoch": epochs, "epochs": epochs} if (run.folder / "history.csv").is_file() else {}
+        done = {"epoch": epochs, "epochs": epochs} if run.read("history.csv") else {}
         return {"state": "finished", **done, **run.metrics}
     epoch = log(run.folder)
     last = epoch[-1] if epoch else {}
@@ -110,10 +117,10 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _results() -> dict[str, dict[str, Any]]:
-    """result.json of every finished run, by run_id, in order.
+    """result.json of every finished run, by run_id, in order; of packs by one column.
 
-    What has not changed since, by time and size, comes from one file instead of thousands: an
-    index that may be deleted at any time, and need not be writable.
+    What has not changed in folders since, by time and size, comes from one file instead of
+    thousands: an index that may be deleted at any time, and need not be writable.
     """
     index = paths.cache_root() / "runs.parquet"
     try:
@@ -122,18 +129,34 @@ def _results() -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError):  # there is none, or it is damaged
         texts = {}
     found = {}
-    for folder in sorted(paths.runs_root().glob("*")):
+    for folder in paths.runs_root().glob("*"):
         with suppress(FileNotFoundError, NotADirectoryError):
             status = os.stat(folder / RESULT)
             key = (folder.name, status.st_mtime_ns, status.st_size)
             found[key] = texts.get(key) or (folder / RESULT).read_text()
-    results = {
-        key[0]: parsed(text, paths.runs_root() / key[0] / RESULT) for key, text in found.items()
-    }
+    results = _packed()
+    for (run_id, *_), text in found.items():
+        folder = paths.runs_root() / run_id
+        if run_id not in results or packed.counts(folder, text.encode(), results[run_id]):
+            results[run_id] = text
     if found.keys() != texts.keys():
         table = pd.DataFrame(list(found), columns=_KEY).assign(text=list(found.values()))
         with suppress(OSError), paths.atomic_path(index) as temporary:
             table.to_parquet(temporary, compression="zstd", write_page_checksum=True)
+    return {i: parsed(results[i], paths.runs_root() / i / RESULT) for i in sorted(results)}
+
+
+def _packed() -> dict[str, Any]:
+    """result.json of every packed run that can be read, by run_id; PackWarning for others."""
+    holders = packed.holders(paths.results_root())
+    results: dict[str, Any] = {}
+    for pack in set(holders.values()):
+        try:
+            column = pack.column(RESULT)
+        except ValueError as error:
+            warnings.warn(str(error), packed.PackWarning, stacklevel=4)
+            continue
+        results |= {run_id: text for run_id, text in column.items() if holders[run_id] is pack}
     return results
 
 

@@ -36,7 +36,8 @@ from maclcore.evaluation.embedding import embed
 from maclcore.experiments.recompute import agreement, recompute, weights_difference
 from maclcore.experiments.sweep import identities, lacking, stored, sweep
 from maclcore.models.network import RetrievalNet
-from maclcore.store import Run, collect, identity
+from maclcore.store import Run, collect, identity, packed
+from maclcore.store.pack import pack, unpack
 from maclcore.training import load_model, train
 from maclcore.training.loop import Loop
 
@@ -525,7 +526,7 @@ def test_a_killed_recomputation_is_taken_up_and_a_failed_one_leaves_nothing(fold
 
 
 class Life(RuleBasedStateMachine):
-    """Train, edit, kill, resume, move, evaluate: no result ever carries another content's number.
+    """Train, edit, kill, resume, move, pack: no result ever carries another content's number.
 
     The witness is a store of its own for each content, in which nothing but that has happened.
     """
@@ -622,6 +623,17 @@ class Life(RuleBasedStateMachine):
     def forget_the_cache(self):
         shutil.rmtree(paths.cache_root(), ignore_errors=True)
 
+    @rule(which=st.integers(0, 5), name=st.sampled_from("ab"))
+    def pack(self, which, name):
+        for run_id in [*self.before][which : which + 2]:
+            pack(name, [run_id])
+
+    @rule(which=st.integers(0, 5))
+    def unpack(self, which):
+        for run_id in [*self.before][which : which + 1]:
+            if packed.held(Run.find(run_id).folder):
+                unpack([run_id])
+
     @rule(seed=st.integers(0, 1))
     def evaluate(self, seed):
         """Every stored run, of whatever content, against what is at hand."""
@@ -696,7 +708,7 @@ def test_every_stored_run_is_still_that_of_its_archive(name):
     """Of the small images; those of the others are of the same archives, decoded larger."""
     if not ((paths.data_root() / name).is_dir() and (paths.data_root() / "weights").is_dir()):
         pytest.skip(f"{name} and the weights are not in {paths.data_root()}")
-    runs = [Run(file.parent) for file in paths.runs_root().glob(f"quick-{name}-*/result.json")]
+    runs = [Run.find(run_id) for run_id in collect().index if run_id.startswith(f"quick-{name}-")]
     assert len(runs) >= 48
     sources, problems = identities([run.config for run in runs])
     assert not problems
