@@ -56,30 +56,37 @@ MEMORY = 8 << 30  # bytes for a mutant
 #: what the package and its tests import, here once for all mutants
 LIBRARIES = ("torch._dynamo", "torchvision.transforms.v2", "torchmetrics", "sklearn.metrics")
 
+LOSSES = [f"losses/{file.stem}" for file in sorted((ROOT / "tests" / "losses").glob("test_*.py"))]
 #: module -> its tests
 CORE = {
-    "losses/kernel": ["losses", "masks"],
-    "losses/macl": ["losses"],
-    "losses/mulsupcon": ["losses"],
-    "losses/oml": ["losses"],
-    "losses/overlap": ["losses"],
-    "losses/pairs": ["losses", "masks"],
-    "losses/prototypes": ["losses"],
-    "losses/registry": ["losses", "registry"],
-    "losses/supcon": ["losses"],
-    "labels": ["labels", "losses"],
-    "metrics": ["metrics", "reference"],
-    "retrieval": ["metrics", "model", "stream"],
-    "reference": ["reference", "metrics"],
-    "statistics": ["statistics"],
-    "breakdown": ["breakdown"],
-    "data/split": ["split"],
-    "data/sampler": ["sampler"],
-    "data/augment": ["augment"],
-    "momentum": ["momentum"],
-    "gradcache": ["momentum"],
-    "checkpoint": ["checkpoint"],
-    "frozen": ["frozen"],
+    "losses/kernel": LOSSES,
+    "losses/macl": LOSSES,
+    "losses/mulsupcon": LOSSES,
+    "losses/oml": LOSSES,
+    "losses/overlap": LOSSES,
+    "losses/pairs": LOSSES,
+    "losses/prototypes": LOSSES,
+    "losses/registry": LOSSES,
+    "losses/supcon": LOSSES,
+    "labels": ["test_labels", *LOSSES],
+    "evaluation/measures": ["evaluation/test_retrieval", "evaluation/test_reference"],
+    "evaluation/relevance": ["evaluation/test_retrieval", "evaluation/test_reference"],
+    "evaluation/retrieval": ["evaluation/test_retrieval", "evaluation/test_reference"],
+    "evaluation/ties": ["evaluation/test_retrieval", "evaluation/test_reference"],
+    "evaluation/ranking": ["evaluation/test_retrieval"],
+    "evaluation/embedding": ["models/test_network", "data/test_stream"],
+    "evaluation/reference": ["evaluation/test_reference", "evaluation/test_retrieval"],
+    "evaluation/statistics": ["evaluation/test_statistics"],
+    "audit/breakdown": ["audit/test_breakdown"],
+    "data/split": ["data/test_split"],
+    "data/sampler": ["data/test_sampler"],
+    "data/augment": ["data/test_augment"],
+    "training/momentum": ["training/test_momentum"],
+    "training/gradcache": ["training/test_momentum"],
+    "training/checkpoint": ["training/test_checkpoint"],
+    "training/inputs": ["training/test_inputs"],
+    "training/loop": ["training/test_loop", "training/test_train"],
+    "training/retrieval": ["training/test_train"],
 }
 
 # --- faults --------------------------------------------------------------------------------------
@@ -383,7 +390,7 @@ def forked(place: Path, files: list[str], plugin=None, answer: Path | None = Non
             os.dup2(silence, 2)
             # what the original left compiled is used; a mutant leaves nothing
             sys.dont_write_bytecode = isinstance(plugin, Order)
-            paths = [f"tests/test_{name}.py" for name in files]
+            paths = [f"tests/{name}.py" for name in files]
             options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
             options += [f"--timeout={LIMIT}"]
             options += ["--collect-only"] if plugin is None else []
@@ -420,7 +427,7 @@ def reach(place: Path, files: list[str]) -> dict:
         kept = STORE / f"reach-{name}.json"
         if not kept.exists() and not forked(place, [name], Reach(place / "maclcore"), kept):
             output = (place / "output.txt").read_text()[-2000:]
-            raise SystemExit(f"test_{name}.py fails without any mutant:\n{output}")
+            raise SystemExit(f"tests/{name}.py fails without any mutant:\n{output}")
         known |= json.loads(kept.read_text())
     return known
 
@@ -459,7 +466,7 @@ def main() -> None:
     hypothesis.settings.load_profile("mutation")
     for library in LIBRARIES:
         importlib.import_module(library)
-    marks = {module: digest(*(f"tests/test_{t}.py" for t in CORE[module])) for module in CORE}
+    marks = {module: digest(*(f"tests/{t}.py" for t in CORE[module])) for module in CORE}
 
     def known(mutant: Mutant) -> bool:
         row = verdicts.get(mutant.key)
