@@ -1,5 +1,6 @@
 """What a training says of itself while it runs, and how it is asked to stop."""
 
+import math
 import os
 import signal
 import sys
@@ -22,6 +23,13 @@ EVERY = 60.0  # seconds between lines where there is no terminal for a bar
 def say(line: str) -> None:
     """One line to stderr, beside any progress bar."""
     tqdm.write(line, file=sys.stderr)
+
+
+def countdown(seconds: float | None) -> Callable[[], float]:
+    """Says at any time how many of `seconds` are left, at least 0; None or a negative number: for
+    ever."""
+    end = math.inf if seconds is None or seconds < 0 else time.monotonic() + seconds
+    return lambda: max(end - time.monotonic(), 0.0)
 
 
 class Progress:

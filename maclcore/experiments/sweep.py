@@ -1,6 +1,5 @@
 """Run the configurations that the store lacks."""
 
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ from maclcore import paths, store
 from maclcore.config import Config
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.experiments.workers import BUSY, place
-from maclcore.progress import Progress, say
+from maclcore.progress import Progress, countdown, say
 from maclcore.store import Run, collect, identity
 
 #: fields of Config that leave the time of a run nearly as it is
@@ -57,7 +56,7 @@ def sweep(
     sources, failed = identities(configs)
     total = len(sources) + len(failed)
     queue = deque((config, 0.0) for config in _lacking(sources))
-    left_out, began = set(), time.monotonic()
+    left_out, seconds_left = set(), countdown(budget)
     attempts = Counter()
     with (
         Progress("sweep", "runs", 0, len(queue), progress) as bar,
@@ -66,7 +65,7 @@ def sweep(
         while queue or at.flying:
             while queue and at.free() > 0:
                 config, wait = queue.popleft()
-                left = float("inf") if budget is None else budget - (time.monotonic() - began)
+                left = seconds_left()
                 cost = 0.0 if budget is None else estimate([config])["seconds"].item()
                 if left <= 0 or left < cost:  # of unknown cost, NaN: as long as there is time
                     left_out.add(config)

@@ -17,7 +17,6 @@ run.lock, lease.lock   held while a process is at it; not tracked by git
 
 import io
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from safetensors.numpy import load_file
 
 from maclcore import paths
 from maclcore.config import Config, nearest
-from maclcore.progress import say
+from maclcore.progress import countdown, say
 from maclcore.store import files, packed, revision
 from maclcore.store.files import IDENTITY, RESULT
 
@@ -238,10 +237,10 @@ class Run:
 def _acquired(lease: SoftFileLease, timeout: float) -> AcquireReturnProxy:
     """`lease.acquire`, also where filelock cannot take a stale lease over, because the file system,
     such as NFS, does not exchange two names: there what stood still for LEASE is removed."""
-    end = time.monotonic() + timeout if timeout >= 0 else float("inf")
+    seconds_left = countdown(timeout)
     patience = 1.2 * LEASE  # filelock itself is content with LEASE
     while True:
-        left, seen = max(end - time.monotonic(), 0), _last_touched(lease)
+        left, seen = seconds_left(), _last_touched(lease)
         try:
             return lease.acquire(min(left, patience), poll_interval=0.2)
         except Timeout:
