@@ -26,9 +26,8 @@ def say(line: str) -> None:
 
 
 def countdown(seconds: float | None) -> Callable[[], float]:
-    """Says at any time how many of `seconds` are left, at least 0; None or a negative number: for
-    ever."""
-    end = math.inf if seconds is None or seconds < 0 else time.monotonic() + seconds
+    """Says at any time how many of `seconds` are left, at least 0; of None, infinitely many."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
     return lambda: max(end - time.monotonic(), 0.0)
 
 

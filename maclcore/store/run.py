@@ -237,7 +237,7 @@ class Run:
 def _acquired(lease: SoftFileLease, timeout: float) -> AcquireReturnProxy:
     """`lease.acquire`, also where filelock cannot take a stale lease over, because the file system,
     such as NFS, does not exchange two names: there what stood still for LEASE is removed."""
-    seconds_left = countdown(timeout)
+    seconds_left = countdown(None if timeout < 0 else timeout)
     patience = 1.2 * LEASE  # filelock itself is content with LEASE
     while True:
         left, seen = seconds_left(), _last_touched(lease)
