@@ -47,7 +47,8 @@ def workers(count: int) -> None:
 
 def collecting(run_id: str, files: dict[str, bytes], counts: list[int], repeats: int) -> None:
     """`collect()` of copies of a stored run, without and with its index."""
-    from maclcore.store import collect, paths
+    from maclcore import paths
+    from maclcore.store import collect
 
     result = json.loads(files["result.json"])
     for count in counts:
