@@ -14,8 +14,8 @@ EXTRAS = {
     ),
     "plots": ("IPython", "PIL", "matplotlib", "plotly", "seaborn"),
     "notebooks": (
-        "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core", "jupyterlab", "papermill",
-        "traitlets", "zmq",
+        "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core", "jupyterlab", "nbformat",
+        "papermill", "traitlets", "zmq",
     ),
     "cluster": ("dask", "dask_jobqueue", "distributed"),
     "tensorboard": ("tensorboard",),

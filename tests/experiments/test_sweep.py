@@ -1,6 +1,5 @@
 """A sweep ends with every run that can be had, whatever happens to workers, runs and machines."""
 
-import importlib
 import json
 import os
 import re
@@ -24,10 +23,9 @@ from maclcore.experiments import paper as experiments
 from maclcore.experiments import workers
 from maclcore.experiments.sweep import estimate, lacking, sweep
 from maclcore.store import Run, collect
+from maclcore.training import run as training
 from maclcore.training import train
 from maclcore.training.loop import Loop
-
-TRAINING = importlib.import_module("maclcore.training.loop")  # the attribute is the function
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +111,7 @@ def test_a_cluster_that_loses_a_worker_and_then_its_scheduler(undisturbed, resul
         for _ in range(2):
             words = ["--nthreads", "1", "--no-nanny", "--memory-limit", "0"]
             dask("worker", "--scheduler-file", str(file), *words)
-        while not file.exists():
+        while not (file.is_file() and file.read_text()):  # not yet, or not yet written
             assert scheduler.poll() is None
             time.sleep(0.1)
         return scheduler, json.loads(file.read_text())["address"]
@@ -182,7 +180,7 @@ def test_a_failure_is_stored_tried_again_and_forgotten_when_it_succeeds(
 
 
 def test_two_sweeps_on_one_store_share_the_work(config, monkeypatch):
-    compute, trained, meet = TRAINING.compute, [], threading.Barrier(2, timeout=60)
+    compute, trained, meet = training.compute, [], threading.Barrier(2, timeout=60)
 
     def recorded(source, *rest):
         trained.append((threading.get_ident(), source.config.run_id))
@@ -190,7 +188,7 @@ def test_two_sweeps_on_one_store_share_the_work(config, monkeypatch):
             meet.wait()  # both are at a run of their own
         compute(source, *rest)
 
-    monkeypatch.setattr(TRAINING, "compute", recorded)
+    monkeypatch.setattr(training, "compute", recorded)
     configs = [config.but(loss="chance", seed=seed) for seed in range(8)]
     both = [threading.Thread(target=sweep, args=(configs,)) for _ in range(2)]
     for thread in both:

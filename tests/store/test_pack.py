@@ -23,7 +23,7 @@ from maclcore.experiments.recompute import recompute
 from maclcore.experiments.sweep import estimate, finished, lacking, stored, sweep
 from maclcore.store import Run, collect, identity, packed, runs
 from maclcore.store.pack import pack, unpack
-from maclcore.training.loop import load_model, train
+from maclcore.training import load_model, train
 
 
 def small(archive, **changes):
