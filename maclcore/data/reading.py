@@ -5,7 +5,7 @@ import os
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ PLAIN_TREE = "images/<name>.<ext> and labels.csv"
 ABSENT = "path not found: is this the right folder, and completely unpacked?"
 COLUMNS = "fault in the columns: first the image's name, then one per label"
 ROWS = "faulty row: a name, then 0 or 1 for each label, at least one of them 1"
+SETS = "faulty line: a name and at least one label, none that the archive lacks"
 DUPLICATE = "duplicate image name, case and suffix aside: rename or remove one"
 
 
@@ -145,6 +146,26 @@ class Reading:
             row = [True] * len(labels) if wrong else [values[j] for j in order]
             if name:
                 self.rows[_key(name)] = (where, np.array(row, dtype=bool))
+
+    def read_sets(self, lines: Iterable[tuple[str, str, Iterable[str]]]) -> None:
+        """Set `label_names` and `rows` from lines (where it stands, image's name, its labels).
+
+        Without `wanted` labels they are all that occur, in alphabetical order.
+        """
+        sets: dict[str, tuple[str, set[str]]] = {}
+        for place, name, labels in lines:
+            where, labels = f"{name} ({place})", set(labels)
+            wrong = ["no name"] * (not name) + ["no label"] * (not labels)
+            wrong += [f"unknown label {x!r}" for x in sorted(labels - {*(self.wanted or labels)})]
+            self.faults[SETS] += [f"{where}: {', '.join(wrong)}"] if wrong else []
+            if first := sets.get(_key(name)):
+                self.faults[DUPLICATE].append(f"{where} = {first[0]}")
+            if name:
+                sets[_key(name)] = (where, labels)
+        found = set().union(*(labels for _, labels in sets.values()))
+        self.label_names = self.wanted or tuple(sorted(found))
+        for key, (where, labels) in sets.items():
+            self.rows[key] = (where, np.array([x in labels for x in self.label_names], dtype=bool))
 
     def read_masks(
         self, folder: Path, colours: Mapping[str, tuple[int, ...]], min_pixels: int | None = None

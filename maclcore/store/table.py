@@ -95,7 +95,7 @@ def collect() -> pd.DataFrame:
     results = _results()
     if not results:
         columns = [*Config.__dataclass_fields__, *METRICS, "archive: fingerprint"]
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=columns, index=pd.Index([], dtype=object, name="run_id"))
     rows = [_row(result) for result in results.values()]
     return pd.DataFrame(rows, index=list(results)).rename_axis("run_id")
 

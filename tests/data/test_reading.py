@@ -10,6 +10,7 @@ from trees import NAMES, fails, image, load, plain, workbook
 
 from maclcore.data import ArchiveError, ArchiveWarning, load_archive
 from maclcore.data.archives import read_labels
+from maclcore.data.reading import DUPLICATE, SETS, Reading
 
 
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".tif"])
@@ -183,3 +184,31 @@ def test_control_characters_of_names_are_escaped(tmp_path):
     plain(tmp_path, rows=[(n, 1, 1) for n in NAMES] + [("\x1b[2Jevil", 1, 1)])
     message = fails(tmp_path)
     assert "\x1b" not in message and "\\x1b[2Jevil" in message
+
+
+LINES = [("line 1", "b.png", ["sea", "pier"]), ("line 2", "a", ["sea"]), ("line 3", "c", ["quay"])]
+
+
+def test_lists_of_labels_become_rows_in_the_order_of_the_labels():
+    reading = Reading(Path("harbour"))
+    reading.read_sets(LINES)
+    assert reading.label_names == ("pier", "quay", "sea") and not any(reading.faults.values())
+    rows = {key: row.tolist() for key, (_, row) in reading.rows.items()}
+    assert rows == {"b": [True, False, True], "a": [False, False, True], "c": [False, True, False]}
+    wanted = Reading(Path("harbour"), wanted=("sea", "quay", "pier"))
+    wanted.read_sets(LINES)
+    assert wanted.label_names == wanted.wanted
+    assert [row.tolist() for _, row in wanted.rows.values()][0] == [True, False, True]
+
+
+def test_all_faults_of_lists_of_labels_are_told():
+    reading = Reading(Path("harbour"), wanted=("sea", "pier"))
+    reading.read_sets(
+        [*LINES, ("line 4", "A.jpg", ["sea"]), ("line 5", "", ["sea"]), ("6", "d", [])]
+    )
+    assert reading.faults[SETS] == [
+        "c (line 3): unknown label 'quay'",
+        " (line 5): no name",
+        "d (6): no label",
+    ]
+    assert reading.faults[DUPLICATE] == ["A.jpg (line 4) = a (line 2)"]

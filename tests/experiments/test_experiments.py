@@ -212,3 +212,9 @@ def test_results_table_has_a_deviation_where_there_are_seeds():
     table = tables.results_table(rows, digits=1)
     assert list(table.index) == ["Chance", "MACL"]
     assert set(table.loc["MACL"]) == {"60.0 ± 14.1"} and set(table.loc["Chance"]) == {"10.0"}
+
+
+def test_a_store_without_runs_has_tables_without_rows(monkeypatch, tmp_path):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    for stored in (tables.stored_main_tables, tables.stored_alpha_sign):
+        assert stored().empty
