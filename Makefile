@@ -37,9 +37,10 @@ $(STAMP): pyproject.toml constraints.txt
 reproduce: env
 	$(PY) -m maclcore notebooks --profile smoke --archive synthetic
 
-# Runs of one's own would be drawn, too: this is for a clone that has none.
+# Runs of one's own would be drawn, too: this is for a clone that has none. One thread gives the same
+# smoke runs however many cores there are.
 figures: env
-	MACL_FIGURES="$(CURDIR)/figures" $(PY) -m maclcore notebooks --profile smoke --archive synthetic
+	OMP_NUM_THREADS=1 MACL_FIGURES="$(CURDIR)/figures" $(PY) -m maclcore notebooks --profile smoke --archive synthetic
 	MACL_FIGURES="$(CURDIR)/figures" $(NBVAL) --nbval-lax $(call numbered,$(STORED))
 
 # Every part runs, whatever became of the one before. COMPARED must give the stored outputs; the
