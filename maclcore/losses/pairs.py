@@ -27,7 +27,7 @@ from maclcore.losses.kernel import (
     per_pair,
     summed,
 )
-from maclcore.losses.signatures import P, PairLoss, PrototypeLoss
+from maclcore.losses.signatures import P, PairLoss
 
 #: largest error in the squared length of an embedding; rounding to bf16 stays below 0.01
 UNIT_TOLERANCE = 0.02
@@ -289,7 +289,7 @@ def pairwise(
 @overload
 def pairwise(
     *, layout: Literal["prototypes", "extended", "joint"]
-) -> Callable[[Callable[Concatenate[Pairs, P], tuple]], PrototypeLoss[P]]: ...
+) -> Callable[[Callable[Concatenate[Pairs, P], tuple]], PairLoss[Concatenate[Tensor, P]]]: ...
 def pairwise(
     weights: Callable | None = None, *, layout: str = "images", like: Callable | None = None
 ) -> Callable:

@@ -16,7 +16,8 @@ P = ParamSpec("P")
 
 
 class PairLoss(Protocol[P]):
-    """`loss(z, y, ...) -> scalar`, as `pairwise` makes it."""
+    """`loss(z, y, ...) -> scalar`, as `pairwise` makes it; `P` begins with the prototypes of a loss
+    that has some."""
 
     __name__: str
     weights: Callable[..., tuple]
@@ -31,35 +32,6 @@ class PairLoss(Protocol[P]):
         self,
         z: Tensor,
         y: Array,
-        *args: Any,
-        keys: Tensor | None,
-        key_labels: Array | None,
-        check: bool = True,
-        **params: Any,
-    ) -> Tensor: ...
-
-
-class PrototypeLoss(Protocol[P]):
-    """`loss(z, y, prototypes, ...) -> scalar`."""
-
-    __name__: str
-    weights: Callable[..., tuple]
-    layout: str
-
-    @overload
-    def __call__(
-        self, z: Tensor, y: Array, prototypes: Tensor, *args: P.args, **params: P.kwargs
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, z: Tensor, y: Array, prototypes: Tensor, *args: Any, check: bool, **params: Any
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self,
-        z: Tensor,
-        y: Array,
-        prototypes: Tensor,
         *args: Any,
         keys: Tensor | None,
         key_labels: Array | None,
