@@ -59,17 +59,18 @@ class Retrieval(Method):
         self.varied = self.inputs.of_epoch(epoch, self.views)
 
     def ahead(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        own = [self.rows[self.own(batch)] for batch in batches]
+        own = [self.rows[self.parts(batch)[self.rank]] for batch in batches]
         for batch, _ in zip(batches, self.inputs.ahead(own), strict=True):
             yield batch
 
-    def own(self, batch: Tensor) -> Tensor:
-        """This process's part of a batch."""
-        return batch.tensor_split(self.processes)[self.rank]
+    def parts(self, batch: Tensor) -> Sequence[Tensor]:
+        """Each process's part of a batch."""
+        return batch.tensor_split(self.processes)
 
     def step(self, batch: Tensor) -> dict[str, Tensor]:
         """Each process embeds its part of the images, and has the loss of all of them."""
-        own, sizes = self.own(batch), list(map(len, batch.tensor_split(self.processes)))
+        parts = self.parts(batch)
+        own, sizes = parts[self.rank], list(map(len, parts))
         y, index = self.y[self.rows[batch].to(self.on)], self.rows[own]
         first, *second = self.varied[own].chunk(self.views, dim=1)
         if self.queue is not None:
@@ -84,8 +85,8 @@ class Retrieval(Method):
         z = self.inputs.through(self.trained, index.repeat(len(views)), torch.cat(views))
         z = distributed.gather(z, [size * len(views) for size in sizes])
         # each process has all views of its part, one after the other
-        parts = [part.repeat(len(views)) for part in batch.tensor_split(self.processes)]
-        return {"loss": self.loss(z, self.y[self.rows[torch.cat(parts)].to(self.on)])}
+        batch = torch.cat([part.repeat(len(views)) for part in parts])
+        return {"loss": self.loss(z, self.y[self.rows[batch].to(self.on)])}
 
     def after_step(self) -> None:
         if self.queue is not None:
