@@ -7,7 +7,6 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from maclcore.commands.shared import Profile, age
-from maclcore.config import nearest
 from maclcore.paths import figures_root, results_root
 
 
@@ -35,7 +34,7 @@ def sweep(
 
     Args:
         experiments: main_tables (Tables 4-6), alpha_beta (Figure 9), temperature (Figure 10),
-            learning_rate (Figure 11), pretraining (Table 7), alpha_sign; or all.
+            learning_rate (Figure 11), pretraining (Table 7), alpha_sign, other_losses; or all.
         profile: smoke, quick, frozen or paper.
         archive: one or several, each as for `train`.
         seeds: each with its own split.
@@ -49,20 +48,18 @@ def sweep(
             the stored times does not fit.
         dry_run: list the runs, what each would cost and how that is known, and stop.
     """
-    from maclcore.experiments.paper import EXPERIMENTS
+    from maclcore.experiments.paper import EXPERIMENTS, experiment
     from maclcore.experiments.sweep import estimate, lacking
     from maclcore.experiments.sweep import sweep as run_sweep
 
     names = EXPERIMENTS if experiments == ("all",) else experiments
-    for name in names:
-        if name not in EXPERIMENTS:
-            raise ValueError(f"unknown experiment {name!r}{nearest(name, EXPERIMENTS)}")
+    makers = [experiment(name) for name in names]
     overrides = {} if weights is None else {"weights": weights}
     configs = [
         config
-        for name in names
+        for make in makers
         for place in archive
-        for config in EXPERIMENTS[name](profile, place, seeds, **overrides)
+        for config in make(profile, place, seeds, **overrides)
     ]
     if dry_run:
         todo = lacking(configs)

@@ -5,7 +5,6 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from maclcore.commands.shared import Profile, age, use
-from maclcore.config import nearest
 from maclcore.paths import runs_root
 
 
@@ -161,7 +160,7 @@ def _chosen(
     run_ids: tuple[str, ...], experiment: str | None, profile: str | None, archive: str | None
 ) -> list[str]:
     """The finished runs that are named, or that agree with all that is given."""
-    from maclcore.experiments.paper import EXPERIMENTS
+    from maclcore.experiments import paper
     from maclcore.experiments.tables import of_experiments
     from maclcore.store import collect
 
@@ -169,8 +168,8 @@ def _chosen(
         raise ValueError("say which runs: either their ids, or --experiment, --profile, --archive")
     if run_ids:
         return list(run_ids)
-    if experiment is not None and experiment not in EXPERIMENTS:
-        raise ValueError(f"unknown experiment {experiment!r}{nearest(experiment, EXPERIMENTS)}")
+    if experiment is not None:
+        paper.experiment(experiment)  # ValueError if there is none of that name
     rows = collect()
     for column, value in (("profile", profile), ("archive", archive)):
         rows = rows if value is None else rows[rows[column] == value]

@@ -109,10 +109,10 @@ def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> N
     from maclcore.evaluation import reference
     from maclcore.evaluation.embedding import embed
     from maclcore.evaluation.retrieval import evaluate as measure
-    from maclcore.models.network import resolve_precision
     from maclcore.store import Run
     from maclcore.store.identity import unseen
     from maclcore.training import load_model
+    from maclcore.training.inputs import precision
 
     found = Run.find(run)
     config = found.config
@@ -126,8 +126,8 @@ def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> N
                 f"{found.run_id} was trained on {seen:,} of the {len(index):,} images of this "
                 "split: take an archive without them, or --split all to measure seen ones as well"
             )
-    precision = resolve_precision(config.precision, torch.device("cpu"), config.image_size)
-    z, h = embed(model, source.images, index, precision=precision)
+    on = torch.device("cpu")
+    z, h = embed(model, source.images, index, device=on, precision=precision(config, on))
     if config.frozen_views:  # its head saw stored features, and was measured on them, in float32
         with torch.inference_mode():
             z = model.project(h)

@@ -13,7 +13,7 @@ train: 9 s (frozen; its features 10 minutes a seed before that), 210 s (quick), 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from maclcore.config import Config
+from maclcore.config import Config, nearest
 from maclcore.losses import LOSSES, PAPER
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
@@ -176,6 +176,15 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "pretraining": pretraining,
     "alpha_sign": alpha_sign,
 }
+
+
+def experiment(name: str) -> Callable[..., list[Config]]:
+    """The experiment of that name; ValueError, naming the nearest one, for none."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {name!r}{nearest(name, EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
 #: what notebook 04 trains for notebooks 06 and 07, at their lengths
 ABLATIONS = ("alpha_beta", "temperature", "learning_rate")
 

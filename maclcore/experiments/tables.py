@@ -50,7 +50,7 @@ def of_experiments(names: Iterable[str], rows: pd.DataFrame) -> pd.DataFrame:
     for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
         seeds = [int(seed) for seed in part["seed"].unique()]
         for name in names:
-            configs = paper.EXPERIMENTS[name](profile, archive, seeds, weights=weights)
+            configs = paper.experiment(name)(profile, archive, seeds, weights=weights)
             wanted |= {config.run_id for config in configs}
     return rows[base.isin(wanted)]
 
