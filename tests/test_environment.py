@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from maclcore import extras, paths
+from maclcore.version import __version__
 
 PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
@@ -89,7 +90,7 @@ def test_no_index_host_is_named(name):
 
 def test_the_citation_names_this_version():
     citation = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == PROJECT["version"]
+    assert citation["version"] == PROJECT["version"] == __version__
     assert citation["license"] == PROJECT["license"]
 
 

@@ -58,11 +58,7 @@ def write_tensors(
 def former_weights() -> dict[str, str]:
     """Names of weights and what they were (`weights_content`), for runs stored without that."""
     file = paths.results_root() / "weights.json"
-    return read_json(file) if file.is_file() else {}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    return parsed(file.read_text(), file)
+    return parsed(file.read_text(), file) if file.is_file() else {}
 
 
 def parsed(text: str | bytes, file: Path) -> dict[str, Any]:

@@ -6,13 +6,13 @@ its name then has at most what is in no pack, its weights and embeddings.
 config.json        what was asked for, written first
 identity.json      what it is made from, by content (`maclcore.store.identity`), written with it
 checkpoint-?.safetensors   the state after the last two whole epochs; removed when the run is done
-log.jsonl          one line an epoch, written as they end; not tracked by git
+log.jsonl          one line an epoch, written as they end
 history.csv        one row an epoch
 per_query.parquet  the seven metrics of every test query, float32
-weights.safetensors, embeddings.safetensors   not tracked by git
+weights.safetensors, embeddings.safetensors   in no pack
 result.json        metrics and provenance, written last: a run that has it is finished
 failure.json       why the last attempt of a sweep failed; removed when the run is finished
-run.lock, lease.lock   held while a process is at it; not tracked by git
+run.lock, lease.lock   held while a process is at it
 """
 
 import io
