@@ -50,16 +50,23 @@ class Config:
     archive: str = "synthetic"
     #: side of the square images in pixels (paper: not stated)
     image_size: int = 224
+    #: of an archive of many bands those to take, by name with commas or a sensor's name, such as
+    #: "B4,B3,B2", "s2" or "s1"; "": all that it has
+    bands: str = ""
     #: which of the random 70/10/20 splits
     split_seed: int = 0
     #: a name in LOSSES, or a reference row: chance | frozen | oracle
     loss: str = "macl"
     #: overrides of the loss's own defaults, such as {"alpha": 0.5}
     loss_params: Mapping[str, Param] = field(default_factory=dict)
-    #: any classification model of torchvision
+    #: overrides of the settings of the loss's way of training, such as {"mask_ratio": 0.5}
+    method_params: Mapping[str, Param] = field(default_factory=dict)
+    #: any classification model of torchvision, or of timm, as timm/vit_small_patch14_dinov2
     backbone: str = "resnet18"
     #: imagenet | none | a safetensors file, or its name in the data folder's weights/
     weights: str = "imagenet"
+    #: of a network for other than three channels: random, or inflated from that of its weights
+    first_layer: Literal["random", "inflated"] = "random"
     #: D; with hidden layer as wide as the features (paper: "two-layer projection head")
     embedding_dim: int = 256
     epochs: int = 100
@@ -115,7 +122,7 @@ class Config:
             raise ValueError(f"momentum must be in [0, 1], got {self.momentum}")
         if self.micro_batch is not None and not self.micro_batch > 0:
             raise ValueError(f"micro_batch must be positive or None, got {self.micro_batch}")
-        for name in ("schedule", "sampler", "precision", "profile"):
+        for name in ("first_layer", "schedule", "sampler", "precision", "profile"):
             choices = get_args(self.__dataclass_fields__[name].type)
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -172,7 +179,8 @@ class Config:
         # only what differs from the defaults, so that a field added later, with a default that
         # keeps the old behaviour, leaves every stored id as it is
         values = {**self.to_dict(), **values, "archive": archive, "weights": weights}
-        default = {f.name: f.default for f in fields(self)} | {"loss_params": {}}
+        default = {f.name: f.default for f in fields(self)}
+        default |= {"loss_params": {}, "method_params": {}}
         chosen = {k: v for k, v in values.items() if v != default[k]}
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in _name(archive))[:40]
@@ -184,13 +192,11 @@ class Config:
 
 def _plain(name: str, kind: Any, value: Any) -> Any:
     """`value` as the plain type of a field: an int of NumPy is an int, a Path a word, 0 is 0.0."""
-    if name == "loss_params":
+    if name in ("loss_params", "method_params"):
         if not isinstance(value, Mapping):
-            raise TypeError(
-                f"loss_params must be a mapping, such as {{'alpha': 0.5}}, got {value!r}"
-            )
+            raise TypeError(f"{name} must be a mapping, such as {{'alpha': 0.5}}, got {value!r}")
         # 1 and 1.0 are one configuration, and have one run_id
-        return {key: _parameter(key, value[key]) for key in sorted(value)}
+        return {key: _parameter(f"{name}[{key!r}]", value[key]) for key in sorted(value)}
     if kind is str or not isinstance(kind, type):  # a path, a word of a Literal, or None
         if kind == int | None:
             return None if value is None else _plain(name, int, value)
@@ -207,10 +213,10 @@ def _plain(name: str, kind: Any, value: Any) -> Any:
         raise TypeError(f"{name} must be {what}, got {value!r}") from None
 
 
-def _parameter(key: str, value: Any) -> Param:
+def _parameter(name: str, value: Any) -> Param:
     number = _scalar(value)
     if not isinstance(number, Param) or (isinstance(number, float) and math.isnan(number)):
-        raise TypeError(f"loss_params[{key!r}] must be a number or a word, got {value!r}")
+        raise TypeError(f"{name} must be a number or a word, got {value!r}")
     return float(number) if type(number) is int else number
 
 

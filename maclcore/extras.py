@@ -9,9 +9,10 @@ from importlib.util import find_spec
 #: each extra of pyproject.toml and the modules of its packages
 EXTRAS = {
     "train": (
-        "PIL", "filelock", "openpyxl", "pooch", "pyarrow", "requests", "safetensors",
-        "torchvision", "tqdm", "tyro",
+        "PIL", "filelock", "openpyxl", "pooch", "pyarrow", "requests", "safetensors", "sklearn",
+        "timm", "torchvision", "tqdm", "tyro",
     ),
+    "geo": ("rasterio", "zarr"),
     "plots": ("IPython", "PIL", "matplotlib", "plotly", "seaborn"),
     "notebooks": (
         "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core", "jupyterlab", "nbformat",

@@ -35,7 +35,8 @@ def test_run_id_depends_on_every_field_and_not_on_the_order_of_parameters():
         "epochs": 3, "batch_size": 64, "lr": 0.1, "weight_decay": 0.0, "schedule": "step",
         "clip_norm": 2.0, "precision": "fp32", "seed": 7, "profile": "smoke",
         "sampler": "label_aware", "views": 2, "queue": 256, "momentum": 0.99, "micro_batch": 32,
-        "frozen_views": 10,
+        "frozen_views": 10, "bands": "s2", "method_params": {"mask_ratio": 0.5},
+        "first_layer": "inflated",
     }  # fmt: skip
     assert set(base.to_dict()) == set(other)
     ids = {base.but(**{name: value}).run_id for name, value in other.items()} | {base.run_id}

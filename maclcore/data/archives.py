@@ -34,15 +34,16 @@ from maclcore.data.split import Split, make_split
 
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
 ARCHIVES = ("synthetic", *READERS)
+RGB = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, eq=False)
 class Archive:
     """Images and labels of N scenes, in the order of their names.
 
-    `images` (N, 3, S, S) uint8 is memory-mapped and read-only, `labels` (N, L) bool. `fingerprint`
+    `images` (N, C, S, S) uint8 is memory-mapped and read-only, `labels` (N, L) bool. `fingerprint`
     changes with any file, name or label. `title` and `footnote` are what a table must say of the
-    archive.
+    archive. A row of labels without any is an image of which none is known.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Archive:
     title: str
     footnote: str = ""
     contents: tuple[str, ...] = ()  #: of each image a hash of its file
+    bands: tuple[str, ...] = RGB  #: what the C channels are
+    places: tuple[str, ...] = ()  #: of each image, where several show one place (its seasons)
 
     def __len__(self) -> int:
         return len(self.names)
