@@ -54,13 +54,16 @@ class Retrieval(Method):
                 self.trained, config.queue, config.embedding_dim, archive.labels.shape[1]
             )
         self.views = 2 if config.queue else config.views
+        #: the training image (n,) that each one's second view shows: itself
+        self.second = torch.arange(len(self.rows))
 
     def begin(self, epoch: int) -> None:
         self.varied = self.inputs.of_epoch(epoch, self.views)
 
     def ahead(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        own = [self.rows[self.parts(batch)[self.rank]] for batch in batches]
-        for batch, _ in zip(batches, self.inputs.ahead(own), strict=True):
+        own = [self.parts(batch)[self.rank] for batch in batches]
+        shown = [torch.cat([part, self.second[part]]).unique() for part in own]
+        for batch, _ in zip(batches, self.inputs.ahead([self.rows[s] for s in shown]), strict=True):
             yield batch
 
     def parts(self, batch: Tensor) -> Sequence[Tensor]:
@@ -69,24 +72,38 @@ class Retrieval(Method):
 
     def step(self, batch: Tensor) -> dict[str, Tensor]:
         """Each process embeds its part of the images, and has the loss of all of them."""
-        parts = self.parts(batch)
-        own, sizes = parts[self.rank], list(map(len, parts))
-        y, index = self.y[self.rows[batch].to(self.on)], self.rows[own]
-        first, *second = self.varied[own].chunk(self.views, dim=1)
+        z, y, keys = self.seen(batch)
+        return {"loss": self.loss(z, y, **keys)}
+
+    def seen(self, batch: Tensor, swapped: bool = False) -> tuple[Tensor, Tensor, dict]:
+        """What a loss is given for a batch: embeddings z, labels y, and keys if there is a queue.
+
+        Without one, z and y have the batch in its first view, and then in its second. `swapped`
+        exchanges the views.
+        """
+        views = list(enumerate([batch, self.second[batch]][: self.views]))  # and whom each shows
+        views = views[::-1] if swapped else views
+        sizes = [len(part) for part in self.parts(batch)]
+        y = [self.y[self.rows[shown].to(self.on)] for _, shown in views]
+        given = [self.given(view, self.parts(shown)[self.rank]) for view, shown in views]
         if self.queue is not None:
             with torch.no_grad():
-                new = self.inputs.through(self.queue.encoder, index, *second)
+                new = self.inputs.through(self.queue.encoder, *given[1])
             new = distributed.gather(new, sizes)
-            keys = self.queue.contrast(self.form, new, y)
-            self.queue.enqueue(new, y)
-            z = distributed.gather(self.inputs.through(self.trained, index, first), sizes)
-            return {"loss": self.loss(z, y, **keys)}
-        views = [first, *second]
-        z = self.inputs.through(self.trained, index.repeat(len(views)), torch.cat(views))
-        z = distributed.gather(z, [size * len(views) for size in sizes])
-        # each process has all views of its part, one after the other
-        batch = torch.cat([part.repeat(len(views)) for part in parts])
-        return {"loss": self.loss(z, self.y[self.rows[batch].to(self.on)])}
+            keys = self.queue.contrast(self.form, new, y[1])
+            self.queue.enqueue(new, y[1])
+            return (
+                distributed.gather(self.inputs.through(self.trained, *given[0]), sizes),
+                y[0],
+                keys,
+            )
+        index, varied = map(torch.cat, zip(*given, strict=True))
+        z = self.inputs.through(self.trained, index, varied).tensor_split(self.views)
+        return torch.cat([distributed.gather(view, sizes) for view in z]), torch.cat(y), {}
+
+    def given(self, view: int, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Index and augmentation of some training images in one of the epoch's views."""
+        return self.rows[images], self.varied.chunk(self.views, dim=1)[view][images]
 
     def after_step(self) -> None:
         if self.queue is not None:
