@@ -3,7 +3,11 @@
     L = reduce_i  - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} m_ia exp(s_ia / T_ia) ],    s = z cᵀ
 
 Three forms of one formula: `contrast` as it reads, through autograd; `TiledContrast` for large
-batches, and `checkpointed_contrast` where parameters are learned, both some anchors at a time.
+batches, and `checkpointed` where parameters are learned, both some anchors at a time. So it is
+with `agreement` and `TiledAgreement`, which ask something of each pair by itself:
+
+    L = mean_ij  softplus(s_ij / T) - S_ij s_ij / T,    s = z cᵀ
+
 Nothing here knows of labels.
 """
 
@@ -12,6 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -26,6 +31,14 @@ class Terms(NamedTuple):
     #: in the denominator, 0 or False for not at all; None: 1
     multiplicity: Tensor | None = None
     attract_only: bool = False  #: positives are never repelled (LReg)
+
+
+class Targets(NamedTuple):
+    """What a loss asks of each of (A, C) pairs by itself."""
+
+    S: Tensor  #: (A, C) in [0, 1], how likely it should be that the two are alike
+    T: Tensor | float  #: > 0, one for all
+    counted: Tensor  #: (A, C) bool, whether the pair counts
 
 
 #: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, with (a, b) from R_i = Σ_p W_ip and |y_i|.
@@ -86,17 +99,42 @@ def pair_gradient(s: Tensor, W: Tensor, T: Tensor | float) -> Tensor:
     return torch.autograd.grad(L.sum(), s)[0]
 
 
+def agreement(s: Tensor, S: Tensor, T: Tensor | float, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_ij softplus(x_ij) - S_ij x_ij over the pairs that count, and their number; x = s / T.
+
+    The cross-entropy of σ(x) with S, for (A, C); differentiable any number of times.
+    """
+    entropy = F.binary_cross_entropy_with_logits(s / T, S, weight=counted.to(s), reduction="sum")
+    return entropy, counted.sum()
+
+
 def per_pair(T: Tensor | float) -> bool:
     """Whether each pair has a temperature of its own."""
     return isinstance(T, Tensor) and T.ndim > 0
 
 
-class TiledContrast(torch.autograd.Function):
+class Tiled(torch.autograd.Function):
+    """A loss whose forward pass computes the gradient of z and c, and saves nothing else."""
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        gradients = [gradient for gradient in output[1:] if gradient is not None]
+        ctx.mark_non_differentiable(*gradients)
+        ctx.save_for_backward(*gradients)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, loss, *_):
+        dz, *dc = ctx.saved_tensors
+        return loss * dz, loss * dc[0] if dc else None, None, None
+
+
+class TiledContrast(Tiled):
     """Σ_i a_i L_i / Σ_i b_i with `contrast`'s L_i, never holding more than tile × C numbers.
 
     With p = softmax(s / T + log m) and R_i = Σ_p W_ip, ∂L_i/∂s_ia = (R_i p_ia - W_ia) / T_ia is at
-    hand as soon as the loss is: the forward pass computes the gradient of z and c, and saves
-    nothing else. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the anchors.
+    hand as soon as the loss is. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the
+    anchors.
     """
 
     @staticmethod
@@ -134,28 +172,43 @@ class TiledContrast(torch.autograd.Function):
         scale = 1 / divisor.clamp(min=1)
         return loss * scale, dz.mul_(scale), None if c is z else dc.mul_(scale)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        gradients = [gradient for gradient in output[1:] if gradient is not None]
-        ctx.mark_non_differentiable(*gradients)
-        ctx.save_for_backward(*gradients)
+
+class TiledAgreement(Tiled):
+    """The mean of `agreement` over all pairs that count, never holding more than tile × C numbers.
+
+    ∂/∂s_ij of a pair is (σ(s_ij / T) - S_ij) / T. `targets(rows)` gives `Targets` of a slice of the
+    anchors.
+    """
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, loss, *_):
-        dz, *dc = ctx.saved_tensors
-        return loss * dz, loss * dc[0] if dc else None, None, None
+    def forward(z, c, targets, tile):
+        loss, number = z.new_zeros(()), 0
+        dz = torch.zeros_like(z)
+        dc = dz if c is z else torch.zeros_like(c)
+        for start in range(0, len(z), tile):
+            rows = slice(start, start + tile)
+            S, T, counted = targets(rows)
+            anchors = z[rows] / T
+            x = anchors @ c.T
+            total, pairs = agreement(x, S, 1.0, counted)
+            g = x.sigmoid_().sub_(S).mul_(counted)
+            dz[rows].add_(g @ c / T)
+            dc.addmm_(g.T, anchors)
+            loss += total
+            number += pairs
+        scale = 1 / number.clamp(min=1).to(z)
+        return loss * scale, dz.mul_(scale), None if c is z else dc.mul_(scale)
 
 
-def checkpointed_contrast(z: Tensor, c: Tensor, terms: Callable, tile: int) -> Tensor:
-    """What `TiledContrast` computes, differentiable in all that `terms` depends on.
+def checkpointed(z: Tensor, c: Tensor, formula: Callable, terms: Callable, tile: int) -> Tensor:
+    """The dense `formula`, `summed` or `agreement`, differentiable in all that `terms` depends on.
 
-    Autograd through the dense formula, a tile of anchors at a time; each is computed again when its
-    gradient is due, so that memory is that of one.
+    Through autograd, a tile of anchors at a time; each is computed again when its gradient is due,
+    so that memory is that of one.
     """
 
     def part(anchors: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        return summed(anchors @ c.T, *terms(rows))
+        return formula(anchors @ c.T, *terms(rows))
 
     again = functools.partial(checkpoint, part, use_reentrant=False, preserve_rng_state=False)
     slices = [slice(start, start + tile) for start in range(0, len(z), tile)]
