@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from maclcore.config import Config
 from maclcore.data.stream import Images
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import LabelStatistics
@@ -135,7 +136,7 @@ def network(source: Source, on: torch.device, progress: bool) -> tuple[Retrieval
     """The network of a configuration as it starts, and what it is given."""
     config = source.config
     torch.manual_seed(config.seed)
-    model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
+    model = _fresh(config, config.weights, len(source.archive.bands))
     check_size(model, config.backbone, config.image_size)
     if model.fresh and progress:
         say(f"{config.weights} lacks, so freshly initialised: {', '.join(model.fresh)}")
@@ -146,6 +147,13 @@ def network(source: Source, on: torch.device, progress: bool) -> tuple[Retrieval
         return model, frozen_features(model, source, on)
     images = Images(source.archive.images, on, keep=config.loss in LOSSES)
     return model, Pixels(images, source, on)
+
+
+def _fresh(config: Config, weights: str, channels: int) -> RetrievalNet:
+    return RetrievalNet(
+        config.backbone, weights, config.embedding_dim, config.image_size, channels,
+        config.first_layer,
+    )  # fmt: skip
 
 
 def load_model(run: Run) -> RetrievalNet:
@@ -177,7 +185,8 @@ def load_model(run: Run) -> RetrievalNet:
             )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = RetrievalNet(config.backbone, weights, config.embedding_dim, config.image_size)
+        bands = run.result["archive"].get("bands")
+        model = _fresh(config, weights, len(bands.split(",")) if bands else 3)
     with safe_open(file, framework="pt") as stored:
         state = {k: stored.get_tensor(k) for k in stored.keys()}  # noqa: SIM118
         of = stored.metadata()
