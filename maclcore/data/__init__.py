@@ -3,11 +3,11 @@
 An archive is found and checked (`archives`, by `readers`, which share `reading`), drawn
 (`synthetic`) or got in (`prepare`, `extract`), decoded once (`cache`), split (`split`), and read
 for batch after batch (`stream`, in the order of `sampler`, changed by `augment`). Images of many
-bands (`bands`, with `statistics`, found by `stacks`) are those of `sentinel`, or a folder's own that
+bands (`bands`, with `statistics`, found by `stacks`) are those of `sentinel`, or of a folder that
 says what it holds (`declared`); `maps` makes label sets of land cover.
 
-From here: the names below, and `maclcore.data.augment`, `bands`, `cache`, `prepare`, `readers`, `sampler`,
-`stream` and `synthetic`. This room knows files, images and labels; it must not know losses,
+From here: the names below, and `maclcore.data.augment`, `bands`, `cache`, `prepare`, `readers`,
+`sampler`, `stream` and `synthetic`. This room knows files, images and labels; it must not know losses,
 networks or runs.
 """
 

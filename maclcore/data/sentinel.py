@@ -77,10 +77,10 @@ SIZES = 590_326, 480_038
 
 def _bigearthnet(reading: Reading, *, labels: str = "19") -> None:
     """`labels`: "19", or "43", the CORINE classes that occur, which only version 1 has."""
-    if labels not in ("19", "43"):
-        raise ValueError(f"labels is {labels!r}; BigEarthNet has '19' and '43'")
     if reading.is_plain(labels=None if labels == "19" else labels):
         return read_folder(reading)
+    if labels not in ("19", "43"):
+        raise ValueError(f"labels is {labels!r}; BigEarthNet has '19' and '43'")
     table = reading.find("metadata.parquet")
     if table.exists() and labels == "43":
         raise ValueError(f"labels='43', but {table} has the 19 of version 2 alone")
@@ -137,9 +137,8 @@ def _version_2(reading: Reading, table: Path, s2: Found, s1: Found) -> None:
     except (ValueError, OSError, KeyError) as error:
         reading.faults[UNREADABLE].append(f"{table.name}: {error}")
         return
-    _join(
-        reading, s2, s1, dict(zip(map(image_key, rows["s1_name"]), rows["patch_id"], strict=True))
-    )
+    radar = map(image_key, rows["s1_name"])
+    _join(reading, s2, s1, dict(zip(radar, rows["patch_id"], strict=True)))
     reading.label_names = tuple(NINETEEN)
     column = {label: j for j, label in enumerate(NINETEEN)}
     for name, own in zip(rows["patch_id"], rows["labels"], strict=True):
@@ -189,10 +188,10 @@ BASELINE = -1000.0
 def _ssl4eo_s12(reading: Reading, *, level: str = "l1c", offset: float | None = None) -> None:
     """`level`: which of Sentinel-2's products; `offset`: added to its numbers, by default -1000 to
     those of version 1.1, whose zarr files have 1,000 too many, and nothing to others."""
-    if level not in LEVELS:
-        raise ValueError(f"level is {level!r}; SSL4EO-S12 has 'l1c' and 'l2a'")
     if reading.is_plain(level=None if level == "l1c" else level, offset=offset):
         return read_folder(reading)
+    if level not in LEVELS:
+        raise ValueError(f"level is {level!r}; SSL4EO-S12 has 'l1c' and 'l2a'")
     name, folder, zarrs = LEVELS[level]
     optical, radar = reading.products = [PRODUCTS[name], PRODUCTS["s1"]]
     table = _json(reading, reading.find(TABLE))

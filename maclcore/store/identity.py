@@ -185,8 +185,7 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
             f"which images {run.run_id} was trained on is not known here, and some may be among "
             f"these: bring its archive, {run.config.archive}, as it was"
         )
-    places = table[PLACE] if PLACE in table else ()
-    labels = table.drop(columns=[CONTENT, PLACE], errors="ignore").to_numpy()
+    places, labels = _take_places(table), table.drop(columns=CONTENT).to_numpy()
     split = make_split(labels, run.config.split_seed, places=places)
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
@@ -229,6 +228,11 @@ def _table(archive: Archive) -> pd.DataFrame:
     return table
 
 
+def _take_places(table: pd.DataFrame) -> list[str]:
+    """The column PLACE, which leaves the table; [] if there is none."""
+    return list(table.pop(PLACE)) if PLACE in table else []
+
+
 def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
     """What `archive` has otherwise than the one of that fingerprint, as far as it is remembered."""
     before, now = recall(fingerprint), _table(archive)
@@ -238,7 +242,7 @@ def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
             stored = run.result["archive"]
             was += f", {stored['title']}, split {stored['split']}"
         return [f"other images or labels ({was}; here {archive.fingerprint}, {archive.title})"]
-    places = [table.pop(PLACE) if PLACE in table else None for table in (before, now)]
+    before_places, now_places = (_take_places(table) for table in (before, now))
     common = before.index.intersection(now.index)
     more, fewer = len(now) - len(common), len(before) - len(common)
     changed = (before[CONTENT][common] != now[CONTENT][common]).sum()
@@ -251,7 +255,7 @@ def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
         found.append("other labels")
     elif list(before) != list(now):
         found.append("labels in another order")
-    if not found and all(of is not None for of in places) and not places[0].equals(places[1]):
+    if not found and before_places != now_places:
         found.append("other places")
     return found or ["images read by another version"]
 
