@@ -7,8 +7,8 @@ bands (`bands`, with `statistics`, found by `stacks`) are those of `sentinel`, o
 says what it holds (`declared`); `maps` makes label sets of land cover.
 
 From here: the names below, and `maclcore.data.augment`, `bands`, `cache`, `prepare`, `readers`,
-`sampler`, `stream` and `synthetic`. This room knows files, images and labels; it must not know losses,
-networks or runs.
+`sampler`, `stream` and `synthetic`. This room knows files, images and labels; it must not know
+losses, networks or runs.
 """
 
 from maclcore.extras import need

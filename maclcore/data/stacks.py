@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from maclcore.data.bands import PRODUCTS, Band, Product, Source, Stack, described, spelled, taken
+from maclcore.data.bands import Band, Product, Source, Stack, described, spelled, taken
 from maclcore.data.reading import DUPLICATE, Reading, image_key
 
 #: of each image its name, and where its bands lie
@@ -90,17 +90,16 @@ def take(reading: Reading) -> tuple[Band, ...]:
     for what, names in filled.items():
         if len(names) < of:
             reading.notes[f"image that lacks a band, filled: {what}"] += names
-    for name in _absent(reading, bands, there):
+    for name in _absent(reading, there):
         reading.notes["band that no image has"].append(name)
     return bands
 
 
-def _absent(reading: Reading, bands: tuple[Band, ...], there: set[str]) -> Iterator[str]:
+def _absent(reading: Reading, there: set[str]) -> Iterator[str]:
     """Bands that the files of a sensor should hold, and no image does, though all are asked for."""
     for product in reading.products:
-        known = PRODUCTS.get(product.name)
-        if not reading.asked and known and there.intersection(known.bands):
-            yield from (band for band in known.bands if band not in there)
+        if not reading.asked and there.intersection(product.bands):
+            yield from (band for band in product.bands if band not in there)
 
 
 def _part(names: list[str], of: int) -> str:
