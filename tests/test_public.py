@@ -59,6 +59,7 @@ UNNEEDED = {
     "maclcore.evaluation.retrieval": {"scipy"},
     "maclcore.evaluation.reference": set(),
     "maclcore.evaluation.statistics": set(),
+    "maclcore.evaluation.classification": set(),
 }
 USE = """
 import torch
@@ -103,6 +104,7 @@ def test_the_core_works_without_extras():
         ("from maclcore import collect", "train"),
         ("from maclcore import *", "train"),
         ("import maclcore.evaluation.embedding", "train"),
+        ("import maclcore.evaluation.transfer", "train"),
         ("import maclcore.experiments.sweep", "train"),
         ("import maclcore.audit.claims", "train"),
         ("import maclcore.search.example", "train"),

@@ -5,7 +5,7 @@ has. `values` are per-query results as `per_query` gives them: rows (split_seed,
 columns (metric, loss). A *replicate* is one (split_seed, seed).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,9 +32,7 @@ def bootstrap(
             raise ValueError("bootstrap needs finite values of at least one query in each run")
     generator, tail, many = np.random.default_rng(seed), (1 - level) / 2, len(replicates)
     means = np.stack([values.mean(axis=0) for values in replicates])
-    stretch = 0.0
-    if many > 1:
-        stretch = np.sqrt(many / (many - 1)) * t.isf(tail, many - 1) / norm.isf(tail)
+    stretch = _stretch(many, tail)
     drawn = generator.multinomial(many, np.full(many, 1 / many), size=resamples)
     deviation = stretch / many * drawn @ (means - means.mean(axis=0))
     for values, mean, times in zip(replicates, means, drawn.T, strict=True):
@@ -45,6 +43,39 @@ def bootstrap(
             deviation[rows] += counts @ (values - mean) / n / many
     low, high = np.quantile(deviation, [tail, 1 - tail], axis=0)
     return means.mean(axis=0) + low, means.mean(axis=0) + high
+
+
+def bootstrap_of(
+    statistics: Sequence[Callable[[np.ndarray], np.ndarray]],
+    sizes: Sequence[int],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `bootstrap`, of what is no mean over queries, such as an average precision: two of (M,).
+
+    statistics: of each replicate a function of how often each of its images counts, (B, n) whole
+    numbers to (B, M) values, 1 for each being the replicate as it is; `sizes` are their n.
+    ValueError for no images, or values of a replicate as it is that are not finite.
+    """
+    generator, tail, many = np.random.default_rng(seed), (1 - level) / 2, len(sizes)
+    if not many or not min(sizes):
+        raise ValueError("bootstrap needs at least one image in each run")
+    pairs = list(zip(statistics, sizes, strict=True))
+    values = np.concatenate([statistic(np.ones((1, n))) for statistic, n in pairs])
+    if not np.isfinite(values).all():
+        raise ValueError("bootstrap needs finite values of each run")
+    deviation = np.zeros((resamples, values.shape[1]))
+    for drawn in generator.integers(many, size=(many, resamples)):
+        deviation += _stretch(many, tail) / many * (values - values.mean(axis=0))[drawn]
+        for replicate, (statistic, n) in enumerate(pairs):
+            rows = np.flatnonzero(drawn == replicate)
+            for part in _chunks(len(rows), n * values.shape[1]):
+                times = generator.multinomial(n, np.full(n, 1 / n), size=len(rows[part]))
+                deviation[rows[part]] += (statistic(times) - values[replicate]) / many
+    low, high = np.quantile(deviation, [tail, 1 - tail], axis=0)
+    return values.mean(axis=0) + low, values.mean(axis=0) + high
 
 
 def permutation_test(
@@ -163,6 +194,13 @@ def cliques(mean_ranks: pd.Series, difference: float) -> list[tuple[float, float
 
 def _replicates(values: pd.DataFrame) -> list[np.ndarray]:
     return [part.to_numpy() for _, part in values.groupby(level=REPLICATE)]
+
+
+def _stretch(many: int, tail: float) -> float:
+    """What replicates' spread lacks where there are so few; 0 for one, which shows none."""
+    if many == 1:
+        return 0.0
+    return float(np.sqrt(many / (many - 1)) * t.isf(tail, many - 1) / norm.isf(tail))
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:

@@ -14,12 +14,16 @@ from torch import Tensor
 
 from maclcore import paths
 
-RESULT, IDENTITY = "result.json", "identity.json"
+RESULT, IDENTITY, TRANSFER = "result.json", "identity.json", "transfer.json"
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     with paths.atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_bytes(json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
 def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from maclcore import paths
 from maclcore.store import packed
-from maclcore.store.files import RESULT, parsed
+from maclcore.store.files import RESULT, TRANSFER, parsed
 from maclcore.store.packed import FILES, RUN_ID, Pack
 from maclcore.store.run import Run
 
@@ -73,6 +73,8 @@ def unpack(run_ids: Iterable[str]) -> None:
             if (run.folder / RESULT).is_file() or run.saved:
                 raise ValueError(f"{run.folder} holds another run: rename or delete it first")
             files = holder.files(run.run_id)
+            if said := run.read(TRANSFER):  # by a probe, after it was packed
+                files[TRANSFER] = said
             for name in sorted(files, key=RESULT.__eq__):  # it last: it says that all is there
                 with paths.atomic_path(run.folder / name) as temporary:
                     temporary.write_bytes(files[name])

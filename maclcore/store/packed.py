@@ -25,10 +25,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maclcore.store.files import IDENTITY, RESULT, digest
+from maclcore.store.files import IDENTITY, RESULT, TRANSFER, digest
 
 #: what a pack holds of a run
-FILES = ("config.json", IDENTITY, RESULT, "history.csv", "log.jsonl", "per_query.parquet")
+FILES = (
+    *("config.json", IDENTITY, RESULT, "history.csv", "log.jsonl", "per_query.parquet"),
+    TRANSFER,  # which packs of earlier versions have no column for
+)
 #: the column of ids, and the file's metadata with a digest of them
 RUN_ID, IDS = "run_id", b"run_ids"
 
@@ -181,7 +184,10 @@ def _column(file: Path, name: str, group: int | None = None) -> dict[str, bytes 
     with _reading(file) as parquet:
         columns = [RUN_ID, name]
         table = parquet.read(columns) if group is None else parquet.read_row_group(group, columns)
-        ids, values = (table[column].to_pylist() for column in columns)
+        ids = table[RUN_ID].to_pylist()
+        if name == TRANSFER and name not in table.column_names:
+            return dict.fromkeys(ids)
+        values = table[name].to_pylist()
     return dict(zip(ids, values, strict=True))
 
 

@@ -11,13 +11,15 @@ history.csv        one row an epoch
 per_query.parquet  the seven metrics of every test query, float32
 weights.safetensors, embeddings.safetensors   in no pack
 result.json        metrics and provenance, written last: a run that has it is finished
+transfer.json      what probes have said of it since, by name (`maclcore.experiments.transfer`)
 failure.json       why the last attempt of a sweep failed; removed when the run is finished
 run.lock, lease.lock   held while a process is at it
 """
 
 import io
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +36,7 @@ from maclcore import paths
 from maclcore.config import Config, nearest
 from maclcore.progress import countdown, say
 from maclcore.store import files, packed, revision
-from maclcore.store.files import IDENTITY, RESULT
+from maclcore.store.files import IDENTITY, RESULT, TRANSFER
 
 #: seconds without a sign of life after which another machine may take a run over: more than the
 #: minute for which a client of NFS may believe what it has cached
@@ -80,11 +82,23 @@ class Run:
     def read(self, name: str) -> bytes | None:
         """One of its small files, from its folder or its pack; None if it has none."""
         pack = self.pack
+        if name == TRANSFER and pack is not None and not (self.folder / RESULT).is_file():
+            return self._joined(pack)
         if pack is None:
             with suppress(FileNotFoundError, NotADirectoryError):
                 return (self.folder / name).read_bytes()
             pack = self.pack  # once more: it may have been packed in between
         return None if pack is None else pack.read(self.run_id, name)
+
+    def _joined(self, pack: packed.Pack) -> bytes | None:
+        """What probes said before it was packed, and since, which lies in its folder."""
+        before, since = pack.read(self.run_id, TRANSFER), None
+        with suppress(FileNotFoundError, NotADirectoryError):
+            since = (self.folder / TRANSFER).read_bytes()
+        if before is None or since is None or before == since:
+            return since or before
+        old, new = (files.parsed(text, self.folder / TRANSFER) for text in (before, since))
+        return since if old.keys() <= new.keys() else files.json_bytes({**old, **new})
 
     def _need(self, name: str) -> bytes:
         content = self.read(name)
@@ -209,6 +223,17 @@ class Run:
     def metrics(self) -> dict[str, float]:
         """The seven metrics on the test split, in [0, 1], from the projection head's output."""
         return self.result["metrics"]
+
+    @property
+    def transfer(self) -> dict[str, Any]:
+        """What each probe has said of it (`maclcore.experiments.transfer`), by name; {} if none."""
+        content = self.read(TRANSFER)
+        return {} if content is None else files.parsed(content, self.folder / TRANSFER)
+
+    def keep_transfer(self, name: str, said: Mapping[str, Any]) -> None:
+        """Store what a probe has said beside the run, which may be packed, and other probes'."""
+        with self.alone():
+            files.write_json(self.folder / TRANSFER, {**self.transfer, name: said})
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.evaluation.statistics import REPLICATE
 from maclcore.store import packed
-from maclcore.store.files import RESULT, log, parsed
+from maclcore.store.files import RESULT, TRANSFER, log, parsed
 from maclcore.store.run import LEASE, Run
 
 #: what may differ between the configurations of runs that are compared
@@ -91,17 +91,19 @@ def collect() -> pd.DataFrame:
     """One row a finished run, indexed by run_id: configuration, metrics, provenance as columns.
 
     Metrics have their own names, those of the backbone's features `backbone: <name>`, the
-    loss's parameters, defaults included, `param: <name>`, settings of its method `method: <name>`.
+    loss's parameters, defaults included, `param: <name>`, settings of its method `method: <name>`,
+    and what probes have said `<probe>: <name>`, such as `linear: macro mAP`.
     """
     results = _results()
     if not results:
         columns = [*Config.__dataclass_fields__, *METRICS, "archive: fingerprint"]
         return pd.DataFrame(columns=columns, index=pd.Index([], dtype=object, name="run_id"))
-    rows = [_row(result) for result in results.values()]
+    probed = _probed()
+    rows = [_row(result, probed.get(run_id, {})) for run_id, result in results.items()]
     return pd.DataFrame(rows, index=list(results)).rename_axis("run_id")
 
 
-def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, Any]:
     config = {**DEFAULTS, **result["config"]}  # of fields that came later: their defaults
     return {
         **config,
@@ -115,7 +117,25 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
         "queries": result["queries"],
         "protocol": result["protocol"],
         "seconds": result["seconds"],
+        **_scores(transfer),
     }
+
+
+def _scores(transfer: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        f"{probe}: {name}": value
+        for probe, said in transfer.items()
+        for name, value in said["scores"].items()
+    }
+
+
+def _probed() -> dict[str, dict[str, Any]]:
+    """`Run.transfer` of every run that has one, by run_id."""
+    found = {file.parent.name for file in paths.runs_root().glob(f"*/{TRANSFER}")}
+    for pack in packed.packs(paths.results_root()):
+        with suppress(ValueError):  # a damaged pack, of which its results have told
+            found |= {run_id for run_id, text in pack.column(TRANSFER).items() if text}
+    return {run_id: Run(paths.runs_root() / run_id).transfer for run_id in sorted(found)}
 
 
 def _results() -> dict[str, dict[str, Any]]:
@@ -173,8 +193,9 @@ def compare(a: str | Run, b: str | Run) -> pd.DataFrame:
     """
     runs = [run if isinstance(run, Run) else Run.find(run) for run in (a, b)]
     # fields that are younger than a run are in its configuration, with their defaults
-    x, y = (_row({**run.result, "config": run.config.to_dict()}) for run in runs)
+    x, y = (_row({**run.result, "config": run.config.to_dict()}, run.transfer) for run in runs)
     measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
+    measured.update(*(_scores(run.transfer) for run in runs))
     rows = {}
     for name in dict.fromkeys([*x, *y]):
         values: tuple[Any, Any] = x.get(name), y.get(name)

@@ -1,0 +1,153 @@
+"""How good scores of labels are: average precision, F1 and accuracy, with intervals.
+
+What the labels of an image are, not what it is like: retrieval is `retrieval`'s. An image without a
+known label is left out of all numbers. A label without a positive image has no average precision
+and no F1, and is left out of the macro means. `left_out` counts both.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from maclcore.evaluation.statistics import bootstrap_of
+from maclcore.labels import as_labels
+
+#: the scores of archives whose images may have several labels, in the order of tables
+SCORES = ("macro mAP", "micro mAP", "macro F1", "micro F1")
+
+
+def classification_scores(
+    scores: Any, y: Any, threshold: float = 0.5, *, single_label: bool = False
+) -> dict[str, float]:
+    """mAP and F1, macro and micro, of scores (N, L) against labels (N, L), all in [0, 1].
+
+    macro mAP   the mean over labels of the average precision of the images; equal scores count
+                together, as one step of the curve of precision and recall
+    micro mAP   the average precision of all cells (image, label) in one ranking
+    macro F1    the mean over labels of 2 TP / (2 TP + FP + FN)
+    micro F1    the same of all cells together
+
+    A label is predicted where its score is above `threshold`. `single_label`: each image has
+    exactly one label; predicted is the one with the highest score, the first of equal ones, and
+    "accuracy" is the share of images where it is right.
+    ValueError for shapes that differ, scores that are not finite, no image with a label, and an
+    image with several labels where `single_label` is set.
+    """
+    values = _Weighed(scores, y, threshold, single_label=single_label)
+    (row,) = values(np.ones((1, len(values))))
+    return dict(zip(values.names, row.tolist(), strict=True))
+
+
+def intervals(
+    predictions: Sequence[tuple[Any, Any]],
+    threshold: float = 0.5,
+    *,
+    single_label: bool = False,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Low and high of each score of `classification_scores`, by `statistics.bootstrap_of`.
+
+    predictions: (scores, y) of a run, or of several runs with other seeds or splits; the interval
+    is that of their mean, and holds the luck of the images and of the runs. Errors as there.
+    """
+    each = [_Weighed(scores, y, threshold, single_label=single_label) for scores, y in predictions]
+    sizes = [len(one) for one in each]
+    low, high = bootstrap_of(each, sizes, level=level, resamples=resamples, seed=seed)
+    return {name: (float(a), float(b)) for name, a, b in zip(each[0].names, low, high, strict=True)}
+
+
+def left_out(y: Any) -> dict[str, int]:
+    """How many images have no known label, and how many labels no image, of (N, L)."""
+    y = np.asarray(as_labels(y))
+    return {"images": int((~y.any(axis=1)).sum()), "labels": int((~y.any(axis=0)).sum())}
+
+
+def is_single_label(y: Any) -> bool:
+    """Whether each image of (N, L) that has a label has exactly one."""
+    counts = np.asarray(as_labels(y)).sum(axis=1)
+    return bool(counts.max(initial=0) == 1)
+
+
+class _Weighed:
+    """The scores as functions of how often each labelled image counts: (B, n) -> (B, M).
+
+    Sorted and decided once, so that thousands of resamples of the images cost little.
+    """
+
+    def __init__(
+        self, scores: Any, y: Any, threshold: float = 0.5, *, single_label: bool = False
+    ) -> None:
+        scores, y = np.asarray(scores, dtype=float), np.asarray(as_labels(y))
+        if scores.shape != y.shape:
+            raise ValueError(f"scores {scores.shape} and labels {y.shape} differ in shape")
+        wrong = np.argwhere(~np.isfinite(scores))
+        if len(wrong):
+            row, column = wrong[0]
+            raise ValueError(
+                f"scores[{row}, {column}] is {scores[row, column]}: a score must be finite "
+                f"({len(wrong)} such values)"
+            )
+        known = y.any(axis=1)
+        if not known.any():
+            raise ValueError(f"none of the {len(y)} images has a label: nothing can be scored")
+        scores, y = scores[known], y[known]
+        predicted = scores > threshold
+        if single_label:
+            if (several := np.flatnonzero(y.sum(axis=1) > 1)).size:
+                raise ValueError(
+                    f"single_label, but image {np.flatnonzero(known)[several[0]]} has "
+                    f"{y[several[0]].sum()} labels ({len(several)} such images)"
+                )
+            predicted = np.arange(y.shape[1]) == scores.argmax(axis=1)[:, None]
+        images = np.broadcast_to(np.arange(len(y))[:, None], y.shape)
+        self.each = [_Ranking(scores[:, j], y[:, j], images[:, j]) for j in range(y.shape[1])]
+        self.all = _Ranking(scores.ravel(), y.ravel(), images.ravel())
+        self.both, self.either = (predicted & y).astype(float), predicted.astype(float) + y
+        self.y = y.astype(float)
+        self.right = self.both.any(axis=1).astype(float)
+        self.names = (*SCORES, "accuracy") if single_label else SCORES
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        counts = counts.astype(float)
+        present = counts @ self.y > 0
+        precision = np.stack([ranking(counts) for ranking in self.each], axis=1)
+        both, either = counts @ self.both, counts @ self.either
+        f1 = 2 * both / either.clip(min=1)  # 0 where nothing was predicted
+        rows = [
+            _mean(precision, present),
+            self.all(counts),
+            _mean(f1, present),
+            2 * both.sum(axis=1) / either.sum(axis=1),
+        ]
+        if "accuracy" in self.names:
+            rows.append(counts @ self.right / counts.sum(axis=1))
+        return np.stack(rows, axis=1)
+
+
+class _Ranking:
+    """The average precision of cells by falling score, each of an image that counts so often."""
+
+    def __init__(self, scores: np.ndarray, y: np.ndarray, images: np.ndarray) -> None:
+        order = np.argsort(-scores, kind="stable")
+        scores = scores[order]
+        self.images, self.y = images[order], y[order]
+        self.last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of equal scores
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        counts = counts[:, self.images]
+        above = counts.cumsum(axis=1)[:, self.last]
+        hits = (counts * self.y).cumsum(axis=1)[:, self.last]
+        gained = np.diff(hits, axis=1, prepend=0)
+        total = (gained * hits / above.clip(min=1)).sum(axis=1)
+        return total / hits[:, -1].clip(min=1)  # 0 without a positive, which no mean takes
+
+
+def _mean(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The mean over the labels (B, L) that are present."""
+    return (values * present).sum(axis=1) / present.sum(axis=1)
