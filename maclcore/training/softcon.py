@@ -83,16 +83,20 @@ class SoftCon(Retrieval):
         return super().ahead(batches)
 
     def step(self, batch: Tensor) -> dict[str, Tensor]:
-        """The loss, and its plain part alone, `contrast`; with λ L_soft it makes the loss."""
-        directions = [self.seen(batch, swapped) for swapped in (False, True)[: 1 + self.symmetric]]
-        temperature = self.loss.params["temperature"]
-        with torch.no_grad():
-            plain = [
-                infonce(z, y, temperature=temperature, check=False, **keys)
-                for z, y, keys in directions
-            ]
-        loss = torch.stack([self.loss(z, y, **keys) for z, y, keys in directions]).mean()
-        return {"loss": loss, "contrast": torch.stack(plain).mean()}
+        """The loss; of it the plain part, `contrast`; and `soft_gradient`, how strongly the soft
+        part pulls beside it: ‖λ ∂L_soft/∂z‖ / ‖∂L_con/∂z‖."""
+        seen = [self.seen(batch, swapped) for swapped in (False, True)[: 1 + self.symmetric]]
+        loss = torch.stack([self.loss(z, y, **keys) for z, y, keys in seen]).mean()
+        z, y, keys = seen[0]
+        z = z.detach().requires_grad_()
+        plain = infonce(z, y, temperature=self.loss.params["temperature"], check=False, **keys)
+        (pull,) = torch.autograd.grad(plain, z)
+        (both,) = torch.autograd.grad(self.loss(z, y, **keys), z)
+        return {
+            "loss": loss,
+            "contrast": plain,
+            "soft_gradient": (both - pull).norm() / pull.norm(),
+        }
 
     def after_step(self) -> None:
         self.done += self.part

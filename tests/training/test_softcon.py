@@ -178,8 +178,13 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(
 def test_the_plain_part_is_logged_and_is_all_of_infonce(archive, tiny):
     plain = train(config_of(archive, "infonce"), progress=False)
     assert plain.history["loss"].equals(plain.history["contrast"])
+    assert (plain.history["soft_gradient"] == 0).all()
     soft = train(config_of(archive, loss_params={"soft_weight": 5.0}), progress=False)
     assert (soft.history["loss"] > soft.history["contrast"] + 1).all()
+    ten = train(config_of(archive, loss_params={"soft_weight": 50.0}, lr=1e-9), progress=False)
+    one = train(config_of(archive, loss_params={"soft_weight": 5.0}, lr=1e-9), progress=False)
+    ratio = ten.history["soft_gradient"] / one.history["soft_gradient"]
+    assert ratio.tolist() == pytest.approx([10] * 3, rel=1e-3)
     settings = {"momentum": 0.99, "momentum_end": 1.0, "mask_ratio": 0.0}
     assert soft.result["method"] == settings | {"symmetric": False, "seasons": True}
 
@@ -191,7 +196,7 @@ def test_two_views_of_one_batch_need_no_slow_copy(archive, tiny, tmp_path):
     batch = torch.arange(6)
     z, y, keys = method.seen(batch)
     assert z.shape == (12, 8) and torch.equal(y[:6], y[6:]) and not keys
-    assert method.step(batch)["contrast"] == pytest.approx(infonce(z, y).item(), rel=1e-6)
+    assert method.step(batch)["contrast"].item() == pytest.approx(infonce(z, y).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
