@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from maclcore.labels import Array
 from maclcore.losses.kernel import Targets, Terms, TiledAgreement, agreement
 from maclcore.losses.pairs import (
     Pairs,
@@ -32,11 +33,11 @@ TILE = 1 << 20
 
 def infonce(
     z: Tensor,
-    y: Tensor,
+    y: Array,
     *,
     temperature: float = 0.2,
     keys: Tensor | None = None,
-    key_labels: Tensor | None = None,
+    key_labels: Array | None = None,
     check: bool = True,
 ) -> Tensor:
     """InfoNCE: each anchor should find its twin t(i) among all candidates.
@@ -56,7 +57,7 @@ infonce.layout = "images"
 
 def softcon(
     z: Tensor,
-    y: Tensor,
+    y: Array,
     *,
     temperature: float = 0.2,
     soft_temperature: float = 1.0,
@@ -65,7 +66,7 @@ def softcon(
     form: str = "sigmoid",
     average: str = "pairs",
     keys: Tensor | None = None,
-    key_labels: Tensor | None = None,
+    key_labels: Array | None = None,
     check: bool = True,
 ) -> Tensor:
     """SoftCon: L = L_con + soft_weight L_soft (Wang et al. 2024), z (N, D), y (N, L).
