@@ -147,7 +147,7 @@ def drop_tokens(model: Model, ratio: float) -> None:
             f"{PREFIX}vit_small_patch14_dinov2"
         )
     dropout = TokenDropout(ratio, model.num_prefix_tokens) if ratio else nn.Identity()
-    model.set_submodule("patch_drop", dropout)
+    model.set_submodule("patch_drop", dropout.train(model.training))
 
 
 def _parsed(backbone: str) -> tuple[str, dict[str, Any]]:

@@ -27,21 +27,26 @@ def content(backbone: str) -> str:
 def build(backbone: str, weights: str, image_size: int) -> nn.Module:
     """The model with its classifier: weights "imagenet", "none", or a file's, loaded later."""
     pretrained = get_model_weights(backbone).DEFAULT if weights == "imagenet" else None
-    size = {"image_size": image_size} if backbone.startswith("vit_") else {}
+    size = {}
+    if backbone.startswith("vit_"):
+        size = {"image_size": image_size}
+        patch = int(backbone.rpartition("_")[2])
+        if image_size % patch:
+            raise ValueError(
+                f"{backbone} takes no images of {image_size} px: its patches have {patch} px, "
+                f"which do not divide {image_size}"
+            )
     # residual branches that a file lacks pass on what comes in
     residual = any(kind in backbone for kind in ("resnet", "resnext"))
-    zero = residual and weights not in ("imagenet", "none")
+    partial = residual and weights not in ("imagenet", "none")
+    zero = {"zero_init_residual": True} if partial else {}
     try:
-        return get_model(
-            backbone, weights=pretrained, **size, **({"zero_init_residual": True} if zero else {})
-        )
+        return get_model(backbone, weights=pretrained, **zero, **size)
     except (URLError, ConnectionError, TimeoutError) as error:
         raise OSError(
             f"the ImageNet weights of {backbone} cannot be downloaded ({error}): connect once, or "
             "give a safetensors file by weights=FILE, or weights=none for random ones"
         ) from error
-    except AssertionError as error:  # patches of a transformer
-        raise ValueError(f"{backbone} takes no images of {image_size} px ({error})") from error
 
 
 def fitted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

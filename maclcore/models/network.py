@@ -92,6 +92,17 @@ class RetrievalNet(nn.Module):
         drop_tokens(self.backbone, ratio)
 
 
+def synchronised(model: RetrievalNet) -> RetrievalNet:
+    """Let BatchNorm count the images of all processes: its statistics become those of the batch.
+
+    By timm's function, since its own layers of this kind apply an activation, too, which torch's
+    would leave out.
+    """
+    from timm.layers import convert_sync_batchnorm  # timm takes a second to import
+
+    return convert_sync_batchnorm(model)
+
+
 @torch.no_grad()
 def check_size(model: RetrievalNet, backbone: str, image_size: int) -> None:
     """ValueError if `model` takes no images of that size; leaves its state as it is."""

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from maclcore.config import Config
 from maclcore.data.stream import Images
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
-from maclcore.models.network import RetrievalNet, check_size
+from maclcore.models.network import RetrievalNet, check_size, synchronised
 from maclcore.models.weights import weights_content
 from maclcore.progress import say
 from maclcore.store import Run
@@ -141,7 +141,7 @@ def network(source: Source, on: torch.device, progress: bool) -> tuple[Retrieval
     if model.fresh and progress:
         say(f"{config.weights} lacks, so freshly initialised: {', '.join(model.fresh)}")
     if on.type == "cuda" and distributed.world()[1] > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = synchronised(model)
     model = model.to(on, memory_format=torch.channels_last)
     if config.frozen_views:
         return model, frozen_features(model, source, on)
