@@ -321,6 +321,12 @@ def test_a_fault_in_bands_toml_is_named(tmp_path, text, what):
     assert what in message
 
 
+def test_faults_go_before_bands_that_are_not_there(tmp_path):
+    assert "[s2_l1c] colour is not known" in fails(
+        stacked(tmp_path / "d", "[s2_l1c]\ncolour = 3\n"), bands="B77"
+    )
+
+
 def test_sound_declarations_have_no_fault():
     sound = {"tile": 3, "place": "^a", "s1": {"units": "power"}, "s2_l2a": {"fill": {"B10": 0}}}
     assert faults(sound) == []
