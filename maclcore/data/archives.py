@@ -3,7 +3,8 @@
 A named archive lies in `<root>/<name>`, in its official tree (`readers`) or in the plain layout,
 which is also that of any folder of one's own: `images/<name>.<ext>` and `labels.csv`, whose first
 column is the image's name and whose others are one 0/1 column per label. Where there is a
-`labels.csv`, the plain layout is read.
+`labels.csv`, the plain layout is read. Images of many bands need a `bands.toml` beside it, too
+(`declared`).
 """
 
 import difflib
@@ -19,7 +20,10 @@ import numpy as np
 
 from maclcore import paths
 from maclcore.config import is_path
+from maclcore.data import bands as stacked
 from maclcore.data import cache, synthetic
+from maclcore.data.bands import Band
+from maclcore.data.declared import read_folder
 from maclcore.data.readers import READERS, Reader
 from maclcore.data.reading import (
     ABSENT,
@@ -30,8 +34,11 @@ from maclcore.data.reading import (
     printable,
     warn,
 )
+from maclcore.data.sentinel import SENTINEL
 from maclcore.data.split import Split, make_split
+from maclcore.data.stacks import take
 
+READERS.update(SENTINEL)
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
 ARCHIVES = ("synthetic", *READERS)
 RGB = ("red", "green", "blue")
@@ -63,7 +70,7 @@ class Archive:
 
     def split(self, seed: int, stratified: bool = False) -> Split:
         """Train, validation and test indices (`make_split`); warns of labels not trained on."""
-        split = make_split(self.labels, seed, stratified=stratified)
+        split = make_split(self.labels, seed, stratified=stratified, places=self.places)
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
             f"{self.title}, split {seed}",
@@ -81,33 +88,39 @@ def load_archive(
     image_size: int = 64,
     root: str | Path | None = None,
     progress: bool = True,
+    bands: str = "",
     **options: Any,
 ) -> Archive:
     """An archive by name, or a folder in the plain layout, decoded to `image_size` pixels.
 
     A name is one of `ARCHIVES` or of another folder in `root` (default: `MACL_DATA`), or else in
     the working folder; what has a separator, such as ./d, is a path.
+    `bands`: of images of many bands those to take, in this order: names with commas ("B4,B3,B2"), a
+    sensor's ("s2", "s1"), or a product's ("s2_l1c": its 13, filled as declared); "": all there are.
     Options are those of its reader: `n`, `seed` (synthetic); `min_pixels` (dlrsd, whdld: how many
-    pixels of a mask make a label present, default 1); `labels="corrected"` (ml_aid: that table).
+    pixels of a mask make a label present, default 1); `labels="corrected"` (ml_aid: that table) or
+    `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12: `maclcore.data.sentinel`).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
-    for an option that the archive does not have. Warns once of files that are left out.
+    for an option that the archive does not have, ValueError for bands that it does not have. Warns
+    once of files that are left out.
     """
     if image_size < 1:
         raise ValueError(f"image_size is {image_size}; an image has at least 1 pixel")
     name = str(name_or_folder)
     reader = READERS.get(name)
-    read = _synthetic if name == "synthetic" else reader.read if reader else Reading.read_plain
+    read = _synthetic if name == "synthetic" else reader.read if reader else read_folder
     known = read.__kwdefaults__ or {}
     if unknown := sorted(set(options) - set(known)):
         allowed = ", ".join(known) or "none"
         raise TypeError(f"{name!r} has no option {', '.join(unknown)}; it has {allowed}")
     if name == "synthetic":
+        _refuse(bands, name)
         return _synthetic(image_size, **options)
     folder = locate(name, root)
-    reading = Reading(folder, progress=progress)
+    reading = Reading(folder, progress=progress, asked=bands)
     if reader:
-        reading.title, reading.wanted = reader.title, reader.label_names
+        reading.title, reading.wanted, reading.size = reader.title, reader.label_names, reader.size
     read(reading, **options)
     return _finish(reading, reader, image_size)
 
@@ -125,10 +138,24 @@ def describe(archive: Archive, *, seed: int = 0, stratified: bool = False) -> st
         f"{printable(archive.title)}: {len(archive):,} images at {archive.images.shape[-1]} px, "
         f"{len(archive.label_names)} labels, {archive.labels.sum(axis=1).mean():.2f} per image",
         f"split {seed}{', stratified' * stratified}: {sizes} (train / validation / test)",
-        f"fingerprint {archive.fingerprint}\n",
-        pd.DataFrame(columns, index=[printable(name) for name in archive.label_names]).to_string(),
+        f"fingerprint {archive.fingerprint}",
     ]
+    if archive.bands != RGB:
+        lines.append(f"bands (share of pixels at 0 or 255): {_clipped(archive)}")
+    if archive.places:
+        lines.append(f"places: {len(set(archive.places)):,}, none of them in two parts")
+    if unlabelled := int((~archive.labels.any(axis=1)).sum()):
+        lines.append(f"images of which no label is known: {unlabelled:,}")
+    table = pd.DataFrame(columns, index=[printable(name) for name in archive.label_names])
+    lines += ["", table.to_string()]
     return "\n".join(lines + [f"\nNote: {archive.footnote}"] * bool(archive.footnote))
+
+
+def _clipped(archive: Archive) -> str:
+    """Of each band how much is too dark or too bright for its bytes, in up to 1,000 images."""
+    some = archive.images[:: -(-len(archive) // 1000)]
+    shares = [((band == 0) | (band == 255)).mean() for band in some.swapaxes(0, 1)]
+    return ", ".join(f"{b} {s:.0%}" for b, s in zip(archive.bands, shares, strict=True))
 
 
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -207,7 +234,12 @@ def _synthetic(image_size: int, *, n: int = 2100, seed: int = 0) -> Archive:
 
 def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive:
     """Match images and rows, decode, and then raise or warn of all that was found, once."""
-    name, images, rows = reading.folder.name, reading.images, reading.rows
+    name, bands = reading.folder.name, ()
+    if reading.products:
+        bands = take(reading) if reading.images else ()
+    else:
+        _refuse(reading.asked, name)
+    images, rows = reading.images, reading.rows
     if images and rows:
         kind = "row without an image: add the image or remove the row"
         reading.faults[kind] += [rows[key][0] for key in rows if key not in images]
@@ -220,15 +252,11 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
     keys = sorted(images, key=lambda key: images[key].stem)
     try:
         if keys:
-            pixels, content, hashes = cache.cached_rows(
-                f"{name}-{image_size}px",
-                f"{cache.RESIZE_RULE}, S={image_size}",
-                partial(cache.decode, size=image_size),
-                [images[key] for key in keys],
-                reading.progress,
-            )
+            chosen = [images[key] for key in keys]
+            pixels, content, hashes = _decoded(reading, chosen, bands, image_size)
     except cache.Unreadable as error:
         kind = "image that cannot be decoded: convert it, copy it again, or remove it and its row"
+        kind = stacked.UNUSABLE if bands else kind
         reading.faults[kind] += error.problems
     if any(reading.faults.values()):
         text = message(f"{name} cannot be used", reading.faults)
@@ -237,21 +265,54 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
             text += f"\nExpected in {reading.folder}: {tree}"
         raise ArchiveError(text)
     warn(name, reading.notes)
-    if reader and reader.size not in (None, len(keys)):
-        part = f"{len(keys):,} of the archive's {reader.size:,} images."
+    if reading.size not in (None, len(keys)):
+        part = f"{len(keys):,} of the archive's {reading.size:,} images."
         reading.footnote = f"{part} {reading.footnote}".strip()
     labels = np.array([rows[key][1] for key in keys])
     names = tuple(images[key].stem for key in keys)
     titles = reading.title, reading.footnote
-    return _archive(name, pixels, labels, reading.label_names, names, hashes, content, *titles)
+    places = [reading.places.get(key, images[key].stem) for key in keys] if reading.places else []
+    return _archive(
+        *(name, pixels, labels, reading.label_names, names, hashes, content, *titles),
+        bands=tuple(band.name for band in bands) or RGB,
+        places=tuple(places),
+    )
+
+
+def _decoded(
+    reading: Reading, images: list, bands: tuple[Band, ...], size: int
+) -> tuple[np.ndarray, str, list[str]]:
+    stem, progress = f"{reading.folder.name}-{size}px", reading.progress
+    if bands:
+        return stacked.cached_stacks(stem, images, bands, size, progress)
+    rule, decode = f"{cache.RESIZE_RULE}, S={size}", partial(cache.decode, size=size)
+    return cache.cached_rows(stem, rule, decode, images, progress)
+
+
+def _refuse(bands: str, name: str) -> None:
+    if bands:
+        raise ValueError(
+            f"bands={bands!r}, but {name} has none to choose from: its images are read as "
+            f"{', '.join(RGB)}. GeoTIFFs of many bands need a bands.toml (maclcore.data.declared)"
+        )
 
 
 def _archive(
-    name, images, labels, label_names, names, contents, content, title, footnote=""
+    name,
+    images,
+    labels,
+    label_names,
+    names,
+    contents,
+    content,
+    title,
+    footnote="",
+    bands=RGB,
+    places=(),
 ) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
+    digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
-    return Archive(
-        name, images, labels, label_names, names, fingerprint, title, footnote, tuple(contents)
-    )
+    of = fingerprint, title, footnote, tuple(contents), bands, places
+    return Archive(name, images, labels, label_names, names, *of)
