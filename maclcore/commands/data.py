@@ -19,7 +19,7 @@ def data(
     Example: python -m maclcore data dlrsd --data ~/archives
 
     Args:
-        archive: synthetic, {archives}, or a folder with images/ and labels.csv.
+        archive: synthetic, synthetic_sentinel, {archives}, or a folder with images/ and labels.csv.
         image_size: side of the decoded images in pixels.
         data: the folder that holds the archives; default: MACL_DATA.
     """

@@ -31,23 +31,32 @@ FLOOR = 10**-2.7  # noise of the radar itself, as power
 NO_MAP = 0.05  # of the images have no label, as those that have no map of Dynamic World
 
 
-def example(index: int, image_size: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Image `index`: (15, S, S) float32, digital numbers and decibels, and its labels (9,) bool.
+def lay(seed: int, index: int) -> tuple:
+    """What is to be painted of image `index`: the place's generator, its parts, their map, the
+    surfaces (1 + P,) of no part and of each, and the image's labels (9,).
 
-    Bands are in the order of `BANDS`. A label is set where at least `MIN_VISIBLE` cells of the
-    place's map at its reference size have it: labels do not depend on `image_size`.
+    A label is set where at least `MIN_VISIBLE` cells of the map have it.
     """
     place, season = divmod(index, len(SEASONS))
     rng, parts, cells, _ = build(seed, place)
+    unmapped = rng.random(len(SEASONS)) < NO_MAP
     surfaces = covers([material for _, material, *_ in parts], rng)[season]
-    rough = rng.standard_normal(len(parts) + 1)
-    lattices = [rng.standard_normal((g, g), dtype=np.float32) for g in (6, 20, 64)]
-    surfaces = np.append(list(SURFACES).index("shadow"), surfaces)  # and where there is no part
-
-    # 0 belongs to (seed, place) itself: trailing zeros do not change a seed
-    rng = np.random.default_rng((seed, place, 1 + season))
+    surfaces = np.append(list(SURFACES).index("shadow"), surfaces)
     area = np.bincount(CLASS[surfaces][cells].ravel(), minlength=len(LABELS) + 1)
-    labels = (area[: len(LABELS)] >= MIN_VISIBLE) & (rng.random() >= NO_MAP)
+    return rng, parts, cells, surfaces, (area[:-1] >= MIN_VISIBLE) & ~unmapped[season]
+
+
+def example(index: int, image_size: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Image `index`: (15, S, S) float32, digital numbers and decibels, and its labels (9,) bool.
+
+    Bands are in the order of `BANDS`. The labels do not depend on `image_size`.
+    """
+    rng, parts, cells, surfaces, labels = lay(seed, index)
+    rough = rng.standard_normal(len(surfaces))
+    lattices = [rng.standard_normal((g, g), dtype=np.float32) for g in (6, 20, 64)]
+    place, season = divmod(index, len(SEASONS))
+    # 1 and 2, for 0 belongs to (seed, place) itself: zeros at the end do not change a seed
+    rng = np.random.default_rng((seed, place, 1 + season))
 
     side = image_size * -(-max(REFERENCE, 2 * image_size) // image_size)
     if side != REFERENCE:
