@@ -20,7 +20,7 @@ def data(
     Example: python -m maclcore data dlrsd --data ~/archives
 
     Args:
-        archive: synthetic, {archives}, or a folder with images/ and labels.csv.
+        archive: synthetic, synthetic_sentinel, {archives}, or a folder with images/ and labels.csv.
         image_size: side of the decoded images in pixels.
         bands: of images of many bands those to take, such as B4,B3,B2, s2 or s1; default: all.
         data: the folder that holds the archives; default: MACL_DATA.

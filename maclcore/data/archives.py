@@ -11,17 +11,19 @@ import difflib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from maclcore import paths
-from maclcore.config import is_path
+from maclcore.config import EMBEDDED, is_path
 from maclcore.data import bands as stacked
-from maclcore.data import cache, synthetic
+from maclcore.data import cache, synthetic, synthetic_sentinel
 from maclcore.data.bands import Band
 from maclcore.data.declared import read_folder
 from maclcore.data.readers import READERS, Reader
@@ -40,7 +42,7 @@ from maclcore.data.stacks import take
 
 READERS.update(SENTINEL)
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
-ARCHIVES = ("synthetic", *READERS)
+ARCHIVES = (*EMBEDDED, *READERS)
 RGB = ("red", "green", "blue")
 
 
@@ -97,9 +99,10 @@ def load_archive(
     the working folder; what has a separator, such as ./d, is a path.
     `bands`: of images of many bands those to take, in this order: names with commas ("B4,B3,B2"), a
     sensor's ("s2", "s1"), or a product's ("s2_l1c": its 13, filled as declared); "": all there are.
-    Options are those of its reader: `n`, `seed` (synthetic); `min_pixels` (dlrsd, whdld: how many
-    pixels of a mask make a label present, default 1); `labels="corrected"` (ml_aid: that table) or
-    `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12: `maclcore.data.sentinel`).
+    Options are those of its reader: `n`, `seed` (of the two that are drawn); `min_pixels` (dlrsd,
+    whdld: how many pixels of a mask make a label present, default 1); `labels="corrected"`
+    (ml_aid: that table) or `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12:
+    `maclcore.data.sentinel`).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
     for an option that the archive does not have, ValueError for bands that it does not have. Warns
@@ -109,14 +112,14 @@ def load_archive(
         raise ValueError(f"image_size is {image_size}; an image has at least 1 pixel")
     name = str(name_or_folder)
     reader = READERS.get(name)
-    read = _synthetic if name == "synthetic" else reader.read if reader else read_folder
+    draw = {"synthetic": _synthetic, "synthetic_sentinel": _synthetic_sentinel}.get(name)
+    read = draw or (reader.read if reader else read_folder)
     known = read.__kwdefaults__ or {}
     if unknown := sorted(set(options) - set(known)):
         allowed = ", ".join(known) or "none"
         raise TypeError(f"{name!r} has no option {', '.join(unknown)}; it has {allowed}")
-    if name == "synthetic":
-        _refuse(bands, name)
-        return _synthetic(image_size, **options)
+    if draw:
+        return draw(image_size, bands, **options)
     folder = locate(name, root)
     reading = Reading(folder, progress=progress, asked=bands)
     if reader:
@@ -190,7 +193,7 @@ def locate(name: str, root: str | Path | None = None) -> Path:
             f"or {PLAIN_TREE}), or name the folder that holds {name}/ by MACL_DATA or --data; "
             f"`python -m maclcore data prepare {name}` fetches and unpacks it"
         )
-    known = ("synthetic", *READERS)
+    known = (*EMBEDDED, *READERS)
     near = difflib.get_close_matches(name, known, n=1)
     raise ArchiveError(
         f"no archive {name!r}{f', did you mean {near[0]!r}?' if near else ''}: it is none of "
@@ -200,7 +203,7 @@ def locate(name: str, root: str | Path | None = None) -> Path:
 
 def archive_name(name: str) -> str:
     """What an archive is found by from any folder: its name in the data folder, or its path."""
-    folder = None if name == "synthetic" or name in READERS else locate(name)
+    folder = None if name in EMBEDDED or name in READERS else locate(name)
     inside = folder is None or (not is_path(name) and folder == paths.data_root() / name)
     return name if inside else str(folder)
 
@@ -208,28 +211,57 @@ def archive_name(name: str) -> str:
 # --- Into memory --------------------------------------------------------------------------------
 
 
-def _synthetic(image_size: int, *, n: int = 2100, seed: int = 0) -> Archive:
-    code = sorted(Path(synthetic.__file__).parent.glob("*.py"))
-    source = [file.read_text(encoding="utf-8") for file in code]  # the content is what makes it
-    key = hashlib.sha256(json.dumps([source, n, image_size, seed]).encode()).hexdigest()
-    target = paths.cache_root() / f"synthetic-{image_size}px-{key[:16]}.npy"
-    labels_target = target.with_suffix(".labels.npy")
-
-    def write(temporary: Path) -> None:
-        images, labels = synthetic.generate(n, image_size, seed)
-        cache.cached(labels_target, lambda path: cache.save(path, labels))
-        cache.save(temporary, images)
-
-    def write_labels(temporary: Path) -> None:  # only where they alone were deleted
-        cache.save(temporary, synthetic.generate(n, image_size, seed)[1])
-
-    images = cache.cached(target, write)
-    labels = np.array(cache.cached(labels_target, write_labels))
+def _synthetic(image_size: int, bands: str, *, n: int = 2100, seed: int = 0) -> Archive:
+    _refuse(bands, "synthetic")
+    draw = partial(synthetic.generate, n, image_size, seed)
+    images, labels, key = _drawn("synthetic", [synthetic], [n, image_size, seed], draw)
     names = tuple(f"scene{i:05d}" for i in range(n))
     contents = tuple(f"{key[:8]}-{name}" for name in names)
     return _archive(
         "synthetic", images, labels, synthetic.LABELS, names, contents, key, "Synthetic"
     )
+
+
+def _synthetic_sentinel(image_size: int, bands: str, *, n: int = 600, seed: int = 0) -> Archive:
+    products = stacked.PRODUCTS["s2_l1c"], stacked.PRODUCTS["s1"]
+    taken = stacked.taken(bands, products, set(synthetic_sentinel.BANDS))
+    chosen = tuple(band.name for band in taken)
+    draw = partial(synthetic_sentinel.generate, n, image_size, seed, chosen)
+    rule = [n, image_size, seed, taken, stacked.RULE]
+    packages = [synthetic, synthetic_sentinel]
+    images, labels, key = _drawn("synthetic_sentinel", packages, rule, draw)
+    names, places = synthetic_sentinel.names(n)
+    contents = tuple(f"{key[:8]}-{name}" for name in names)
+    return _archive(
+        *("synthetic_sentinel", images, labels, synthetic_sentinel.LABELS, names, contents, key),
+        "Synthetic Sentinel",
+        bands=chosen,
+        places=places,
+    )
+
+
+def _drawn(
+    name: str, packages: list[ModuleType], rule: list, draw: Callable[[], tuple]
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Images and labels that `draw` makes, from the cache, and what they are known by: `rule`,
+    whose second is the images' size, and the content of the packages that draw them."""
+    folders = [Path(str(package.__file__)).parent for package in packages]
+    code = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    source = [file.read_text(encoding="utf-8") for file in code]  # the content is what makes it
+    key = hashlib.sha256(json.dumps([source, *rule]).encode()).hexdigest()
+    target = paths.cache_root() / f"{name}-{rule[1]}px-{key[:16]}.npy"
+    labels_target = target.with_suffix(".labels.npy")
+
+    def write(temporary: Path) -> None:
+        images, labels = draw()
+        cache.cached(labels_target, lambda path: cache.save(path, labels))
+        cache.save(temporary, images)
+
+    def write_labels(temporary: Path) -> None:  # only where they alone were deleted
+        cache.save(temporary, draw()[1])
+
+    images = cache.cached(target, write)
+    return images, np.array(cache.cached(labels_target, write_labels)), key
 
 
 def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from maclcore import paths
+from maclcore.config import EMBEDDED
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper
 from maclcore.losses import LOSSES, method_label
@@ -39,7 +40,7 @@ def stored_experiment(*names: str) -> pd.DataFrame:
     profile, smoke runs left out. Empty if there are none. Runs on different contents of an archive
     have titles that tell them apart."""
     rows = collect()
-    rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    rows = rows[~rows["archive"].isin(EMBEDDED) & (rows["profile"] != "smoke")]
     return _told_apart(of_experiments(names, rows))
 
 
