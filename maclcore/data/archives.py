@@ -65,7 +65,8 @@ class Archive:
     footnote: str = ""
     contents: tuple[str, ...] = ()  #: of each image a hash of its file
     bands: tuple[str, ...] = RGB  #: what the C channels are
-    places: tuple[str, ...] = ()  #: of each image, where several show one place (its seasons)
+    places: tuple[str, ...] = ()  #: of each image, where some belong together in a split
+    grounds: tuple[str, ...] = ()  #: what each shows, where some show the same, in other seasons
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,6 +74,7 @@ class Archive:
     def split(self, seed: int, stratified: bool = False) -> Split:
         """Train, validation and test indices (`make_split`); warns of labels not trained on."""
         split = make_split(self.labels, seed, stratified=stratified, places=self.places)
+        split = split.judged(self.labels)
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
             f"{self.title}, split {seed}",
@@ -237,6 +239,7 @@ def _synthetic_sentinel(image_size: int, bands: str, *, n: int = 600, seed: int 
         "Synthetic Sentinel",
         bands=chosen,
         places=places,
+        grounds=places,
     )
 
 
@@ -308,6 +311,11 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
         *(name, pixels, labels, reading.label_names, names, hashes, content, *titles),
         bands=tuple(band.name for band in bands) or RGB,
         places=tuple(places),
+        # tiles of a scene lie at one place, and show each a ground of its own
+        grounds=tuple(
+            f"{place} {getattr(images[key], 'window', None) or ''}"
+            for key, place in zip(keys, places, strict=bool(places))
+        ),
     )
 
 
@@ -341,10 +349,12 @@ def _archive(
     footnote="",
     bands=RGB,
     places=(),
+    grounds=(),
 ) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
     digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
     of = fingerprint, title, footnote, tuple(contents), bands, places
+    of += (grounds if len(set(grounds)) < len(grounds) else (),)
     return Archive(name, images, labels, label_names, names, *of)

@@ -17,6 +17,12 @@ class Split(NamedTuple):
     validation: np.ndarray
     test: np.ndarray
 
+    def judged(self, labels: np.ndarray) -> "Split":
+        """Without images whose row of labels (N, L) is empty, but for training: of what is not
+        known nobody can say whether it was found."""
+        known = np.asarray(labels, dtype=bool).any(axis=1)
+        return Split(self.train, *(part[known[part]] for part in self[1:]))
+
 
 def split_sizes(n: int, what: str = "images") -> tuple[int, int, int]:
     """The paper's sizes where an archive has the paper's size, else 70/10/20 (none empty)."""

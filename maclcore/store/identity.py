@@ -186,7 +186,7 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
             f"these: bring its archive, {run.config.archive}, as it was"
         )
     places, labels = _take_places(table), table.drop(columns=CONTENT).to_numpy()
-    split = make_split(labels, run.config.split_seed, places=places)
+    split = make_split(labels, run.config.split_seed, places=places).judged(labels)
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
     seen = set(table[CONTENT].iloc[split.train])

@@ -25,8 +25,8 @@ class SoftCon(Retrieval):
 
     With `views=2` there is no second branch: both views pass the trainable one. With a `queue` the
     slow copy's last keys, and their labels, are candidates beside the batch's.
-    Where an archive has several images of a place, its seasons, the second view is of any of those
-    in the training split, drawn anew in each epoch, with the labels of its own.
+    Where an archive has several images of a ground, its seasons, the second view is of any of those
+    in the training split, drawn anew in each epoch, with labels of its own.
 
     momentum, momentum_end: m of the slow copy, θ_key = m θ_key + (1 - m) θ after each step, from
         the first to the second along half a cosine (our reading: as in MoCo v3, which the authors'
@@ -35,7 +35,7 @@ class SoftCon(Retrieval):
         vision transformer of timm; the slow copy sees all (the paper's ratio is not known to us).
     symmetric: each view is anchor in turn, and the loss is the mean of both (our default: not; the
         paper draws one matrix, and it takes twice the time).
-    seasons: whether a second view may be of another image of the place.
+    seasons: whether a second view may be of another image of the same ground.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class SoftCon(Retrieval):
         self.momentum = momentum, momentum_end
         if mask_ratio:  # the slow copy has been made, and keeps its tokens
             self.model.drop_tokens(mask_ratio)
-        places = [archive.places[i] for i in source.split.train] if archive.places else []
-        self.places = np.array(places) if seasons and places else None
+        grounds = [archive.grounds[i] for i in source.split.train] if archive.grounds else []
+        self.grounds = np.array(grounds) if seasons and grounds else None
 
     def begin(self, epoch: int) -> None:
         super().begin(epoch)
         self.done = float(epoch)
-        if self.places is not None:
-            self.second = seasons(self.places, self.source.config.seed, epoch)
+        if self.grounds is not None:
+            self.second = seasons(self.grounds, self.source.config.seed, epoch)
 
     def ahead(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         self.part = 1 / len(batches)
@@ -113,13 +113,13 @@ def momentum(first: float, last: float, t: float) -> float:
     return last - (last - first) * (1 + math.cos(math.pi * t)) / 2
 
 
-def seasons(places: np.ndarray, seed: int, epoch: int) -> Tensor:
-    """For each image (n,) another, or the same, of its place, each with equal chance.
+def seasons(grounds: np.ndarray, seed: int, epoch: int) -> Tensor:
+    """For each image (n,) another, or the same, of its ground, each with equal chance.
 
-    A pure function of (seed, epoch) and the places (n,).
+    A pure function of (seed, epoch) and the grounds (n,).
     """
-    _, place, count = np.unique(places, return_inverse=True, return_counts=True)
-    by_place = np.argsort(place, kind="stable")
+    _, ground, count = np.unique(grounds, return_inverse=True, return_counts=True)
+    by_ground = np.argsort(ground, kind="stable")
     start = np.cumsum(count) - count
-    u = np.random.default_rng([seed, epoch]).random(len(places))
-    return torch.from_numpy(by_place[start[place] + (u * count[place]).astype(int)])
+    u = np.random.default_rng([seed, epoch]).random(len(grounds))
+    return torch.from_numpy(by_ground[start[ground] + (u * count[ground]).astype(int)])

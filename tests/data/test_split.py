@@ -54,6 +54,18 @@ def test_the_default_is_one_permutation_cut_in_three():
     assert np.array_equal(order, np.concatenate(make_split(~y, 7))), "labels must not matter"
 
 
+def test_what_has_no_label_is_trained_on_and_not_judged():
+    y = long_tailed(300)
+    y[::7] = False
+    whole = make_split(y, 3)
+    split = whole.judged(y)
+    assert np.array_equal(split.train, whole.train) and (split.train % 7 == 0).any()
+    for part, before in zip(split[1:], whole[1:], strict=True):
+        assert part.tolist() == [i for i in before if i % 7] and len(part) < len(before)
+    full = make_split(long_tailed(300), 3)
+    assert all(map(np.array_equal, full.judged(long_tailed(300)), full))
+
+
 def test_stratified_parts_hold_their_share_of_every_label():
     y = long_tailed(2100)
     share = np.array(split_sizes(2100)) / 2100

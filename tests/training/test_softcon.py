@@ -54,7 +54,7 @@ def test_a_queue_of_no_size_gives_the_batch_alone():
         assert queue.keys.shape == (0, 2) and queue.labels.shape == (0, 4)
 
 
-def test_a_second_view_is_of_the_same_place_each_image_of_it_as_often():
+def test_a_second_view_is_of_the_same_ground_each_image_of_it_as_often():
     places = np.array(["b", "a", "b", "c", "b", "a"])
     found = torch.stack([seasons(places, 3, epoch) for epoch in range(3000)])
     assert torch.equal(found[5], seasons(places, 3, 5))
@@ -77,7 +77,7 @@ def slow_training(method, epochs, symmetric=False):
     optimizer = torch.optim.Adam(
         net.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
-    places, losses = archive.places or archive.names, []
+    places, losses = archive.grounds or archive.names, []
     loop = Loop(method, None, CPU)
     for epoch in range(epochs):
         for group in optimizer.param_groups:
@@ -123,11 +123,11 @@ def test_training_is_that_of_a_plain_loop(archive, tiny, tmp_path, symmetric):
             torch.testing.assert_close(module.state_dict()[name], value, rtol=1e-4, atol=1e-6)
 
 
-def with_places(config, groups=20):
-    """The source of `config`, of whose images three each are of one place."""
+def with_grounds(config, groups=20):
+    """The source of `config`, of whose images three each show one ground."""
     source = identify(config)
     archive = copy.copy(source.archive)
-    object.__setattr__(archive, "places", tuple(f"p{i % groups}" for i in range(len(archive))))
+    object.__setattr__(archive, "grounds", tuple(f"p{i % groups}" for i in range(len(archive))))
     source = copy.copy(source)
     object.__setattr__(source, "archive", archive)
     return source
@@ -136,7 +136,7 @@ def with_places(config, groups=20):
 def test_seasons_of_a_place_are_each_others_views_with_their_own_labels(archive, tiny, tmp_path):
     config = config_of(archive, lr=0.01, epochs=2)
     (tmp_path / "run").mkdir()
-    loop = Loop(SoftCon(with_places(config), CPU), tmp_path / "run", CPU, "owner")
+    loop = Loop(SoftCon(with_grounds(config), CPU), tmp_path / "run", CPU, "owner")
     losses, net, _ = slow_training(loop.method, 2)
     loop.fit(progress=False)
     assert loop.history[0]["loss"] == pytest.approx(np.mean(losses[: len(losses) // 2]), rel=1e-5)
@@ -144,7 +144,7 @@ def test_seasons_of_a_place_are_each_others_views_with_their_own_labels(archive,
         loop.method.model.state_dict(), net.state_dict(), rtol=1e-4, atol=1e-6
     )
     assert not torch.equal(loop.method.second, torch.arange(len(loop.method.rows)))
-    alone = SoftCon(with_places(config), CPU, seasons=False)
+    alone = SoftCon(with_grounds(config), CPU, seasons=False)
     alone.begin(0)
     assert torch.equal(alone.second, torch.arange(len(alone.rows)))
 
