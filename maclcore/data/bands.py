@@ -211,8 +211,9 @@ def read(file: Path, sources: Sequence[Source], window: Window | None = None) ->
     """The bands (H, W) that `sources` say, of one file, as they are stored; ValueError if not."""
     with opened(file) as data:
         if isinstance(data, dict):
-            array = data["bands"]
-            return [np.asarray(array[s.index])[_slices(window, *array.shape[-2:])] for s in sources]
+            sample, time, _ = sources[0].index  # one chunk, which has all bands
+            image = np.asarray(data["bands"][sample, time])
+            return [image[s.index[2]][_slices(window, *image.shape[1:])] for s in sources]
         order = sources[0].order
         described = [spelled(text) for text in data.descriptions if text]
         if order and data.count != len(order):

@@ -181,12 +181,13 @@ def _read(reading: Reading, declared: dict[str, Any]) -> None:
         folder = reading.folder / of.get("images", "images")
         product = _product(name, of, first_order(reading, folder))
         reading.products.append(product)
-        for key, (image, sources) in find_bands(
-            reading, product, folder, of.get("offset", 0.0)
-        ).items():
+        offset = of.get("offset", 0.0)
+        by_image = {image_key(image): image for image in offset} if _table(_number)(offset) else {}
+        offset = {key: offset[image] for key, image in by_image.items()} if by_image else offset
+        found = find_bands(reading, product, folder, offset)
+        for key, (image, sources) in found.items():
             images.setdefault(key, (image, {}))[1].update(sources)
-        by_image = of["offset"] if isinstance(of.get("offset"), dict) else {}
-        unknown = [image for image in by_image if image_key(image) not in images]
+        unknown = [image for key, image in by_image.items() if key not in found]
         reading.faults[FAULT] += [f"[{name}] offset of no image: {image}" for image in unknown]
     for key, (name, sources) in images.items():
         stack = Stack(name, sources)

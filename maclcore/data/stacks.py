@@ -22,7 +22,7 @@ def find_bands(
 
     A GeoTIFF named as a band ("B2.tif", "city_B02.tif") holds this one, of the image that its
     folder, or the rest of its name, names; any other holds all of the product's if images may be
-    `stacked`, and is none of this product's else. `offset` may differ from image to image.
+    `stacked`, and is none of this product's else. `offset`: one, or by `image_key`, 0 elsewhere.
     """
     found: Found = {}
     names = {spelled(band): band for band in product.bands}
@@ -37,8 +37,9 @@ def find_bands(
             continue
         name = file.stem if band is None else name
         bands = product.bands if band is None else (band,)
-        own = offset.get(name, 0.0) if isinstance(offset, Mapping) else offset
-        _, sources = found.setdefault(image_key(name), (name, {}))
+        key = image_key(name)
+        own = offset.get(key, 0.0) if isinstance(offset, Mapping) else offset
+        _, sources = found.setdefault(key, (name, {}))
         for i, b in enumerate(bands):
             source = Source(file, (i + 1,), bands, float(own))
             if (before := sources.setdefault(b, source)) is not source:

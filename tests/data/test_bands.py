@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from trees import fails, image, load, plain, table
 
 from maclcore.__main__ import main
 from maclcore.config import Config
-from maclcore.data import ArchiveWarning, describe, labels_from_map, load_archive, maps
+from maclcore.data import ArchiveWarning, declared, describe, labels_from_map, load_archive, maps
 from maclcore.data.bands import PRODUCTS, spelled, taken
 from maclcore.data.declared import faults
 from maclcore.data.statistics import STATISTICS
@@ -121,7 +123,7 @@ def test_an_offset_is_taken_before_and_never_below_zero(tmp_path):
     wanted = [byte(max(100 * i - 1000, 0), band) for i, band in enumerate(S2)]
     assert moved.images[0, :, 0, 0].tolist() == wanted and wanted[10] == 99
     assert moved.footnote == "-1,000 added in all 3 images."
-    some = load(stacked(tmp_path / "c", "[s2_l1c]\noffset = {bonn = -1000}\n"))
+    some = load(stacked(tmp_path / "c", "[s2_l1c]\noffset = {'Bonn.tif' = -1000}\n"))
     assert np.array_equal(some.images[0], some.images[1]) and "1 of 3 images" in some.footnote
     assert some.contents[0] == plain_one.contents[0] and some.contents[1] != plain_one.contents[1]
 
@@ -328,6 +330,8 @@ def test_faults_go_before_bands_that_are_not_there(tmp_path):
 
 
 def test_sound_declarations_have_no_fault():
+    example = textwrap.dedent(declared.__doc__.partition("More:\n")[2].partition("Tiles are")[0])
+    assert len(tables := tomllib.loads(example)) == 6 and faults(tables) == []
     sound = {"tile": 3, "place": "^a", "s1": {"units": "power"}, "s2_l2a": {"fill": {"B10": 0}}}
     assert faults(sound) == []
     own = {"bands": ["a"], "mean": [1], "std": [2.5], "fill": {"a": 3}, "offset": {"x": 1}}
