@@ -263,9 +263,13 @@ def test_it_is_an_archive_with_bands_and_places():
     assert list(archive.names) == sorted(archive.names)
     images, labels = generate(30, 8)
     assert np.array_equal(archive.images, images) and np.array_equal(archive.labels, labels)
-    parts = load_archive("synthetic_sentinel", image_size=8, n=200).split(0)
+    assert archive.grounds == archive.places
+    archive = load_archive("synthetic_sentinel", image_size=8, n=200)
+    parts = archive.split(0)
     homes = [{index // 2 for index in part} for part in parts]
-    assert sum(map(len, homes)) == 100 and sum(map(len, parts)) == 200, "no place in two parts"
+    assert sum(map(len, homes)) == len(set().union(*homes)), "no place in two parts"
+    left_out = set(range(200)) - {index for part in parts for index in part}
+    assert 0 < len(left_out) < 20 and not archive.labels[list(left_out)].any()
 
 
 @pytest.mark.parametrize(
