@@ -165,7 +165,9 @@ def extremes(pairs: Pairs) -> tuple[Tensor, Tensor]:
     return least, most
 
 
-def views(z: Tensor, y, keys, key_labels, check: bool) -> tuple[Tensor, Tensor, Pairs]:
+def views(
+    z: Tensor, y: Array, keys: Tensor | None, key_labels: Array | None, check: bool
+) -> tuple[Tensor, Tensor, Pairs]:
     """Anchors, candidates and their labels, with twins; ValueError where there are none."""
     y = check_batch(z, y, check)
     z = z if z.dtype == torch.float64 else z.float()

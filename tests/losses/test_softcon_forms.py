@@ -140,6 +140,7 @@ def test_what_is_kept_grows_with_the_batch_not_its_square(options, learned):
     assert 0 < sum(kept) < 0.1 * 1000**2
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("loss, of", [(softcon, "queue"), (infonce, "two views")])
 def test_compiled_and_functional_forms_give_the_same(loss, of):
     z, y, keys = batch_of_views(of, 4, n=150)
