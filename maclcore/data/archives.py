@@ -267,9 +267,9 @@ def _drawn(
 def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive:
     """Match images and rows, decode, and then raise or warn of all that was found, once."""
     name, bands = reading.folder.name, ()
-    if reading.products:
-        bands = take(reading) if reading.images else ()
-    else:
+    if reading.products and reading.images:
+        bands = take(reading)
+    elif not any(reading.faults.values()):
         _refuse(reading.asked, name)
     images, rows = reading.images, reading.rows
     if images and rows:

@@ -7,6 +7,7 @@ made of them by `decode` is the rule `RULE`, with μ and σ of each band (`stati
 
 import hashlib
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +41,7 @@ METRES |= dict.fromkeys(("B1", "B9", "B10"), 60)
 UNITS = ("numbers", "decibels", "power", "amplitude")
 #: what a file may hold, before its offset; what is beyond has been wrapped around, or is no data
 RANGES = {"s2": (0, 65535), "s1": (-100, 60)}
-FLOOR = 1e-10  # least power, -100 dB: a pixel without any echo has no logarithm
+TINY = 1e-30  # a pixel without any echo has no logarithm, and becomes the least of RANGES
 
 
 def spelled(band: str) -> str:
@@ -150,12 +151,11 @@ def taken(asked: str, products: Sequence[Product], there: set[str]) -> tuple[Ban
                 band = Band(name, product.name, mean, std, fill, product.units, product.scale)
                 known.setdefault(spelled(name), band)
     present = [name for product in products for name in product.bands if name in there]
-    groups = {"": present}
-    groups |= {p.sensor: [b for b in p.bands if b in there] for p in products}
+    groups = {p.sensor: [b for b in p.bands if b in there] for p in products}
     groups |= {name: [*of] for name, of in STATISTICS.items()}
-    words = [word.strip() for word in asked.split(",")]
+    words = [word.strip() for word in asked.split(",")] if asked else present
     names = [spelled(n) for word in words for n in groups.get(word.lower(), [word])]
-    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    unknown = [name or "''" for name in dict.fromkeys(names) if name not in known]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if unknown or twice or not names:
         what = [f"no band {name}" for name in unknown] + [f"{name} twice" for name in twice]
@@ -211,8 +211,9 @@ def read(file: Path, sources: Sequence[Source], window: Window | None = None) ->
     """The bands (H, W) that `sources` say, of one file, as they are stored; ValueError if not."""
     with opened(file) as data:
         if isinstance(data, dict):
-            array = data["bands"]
-            return [np.asarray(array[s.index])[_slices(window, *array.shape[-2:])] for s in sources]
+            sample, time, _ = sources[0].index  # one chunk, which has all bands
+            image = np.asarray(data["bands"][sample, time])
+            return [image[s.index[2]][_slices(window, *image.shape[1:])] for s in sources]
         order = sources[0].order
         described = [spelled(text) for text in data.descriptions if text]
         if order and data.count != len(order):
@@ -255,15 +256,17 @@ def opened(file: Path) -> Iterator[Any]:
     except ValueError:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
-        reason = "an empty file" if file.is_file() and not file.stat().st_size else str(error)
-        raise ValueError(reason.replace(str(file), file.name) or type(error).__name__) from error
+        if file.is_file() and not file.stat().st_size:
+            raise ValueError("an empty file") from error
+        reason = str(error.__cause__ or error) or type(error).__name__
+        raise ValueError(reason.replace(f"{file.parent}{os.sep}", "")) from error
 
 
 def described(file: Path) -> tuple[str, ...]:
-    """The bands of a GeoTIFF, if its descriptions name all of them; else ()."""
+    """The bands of a GeoTIFF of several, if its descriptions name all of them; else ()."""
     with opened(file) as data:
         names = tuple(spelled(text or "") for text in data.descriptions)
-        return names if NAMES.issuperset(names) else ()
+        return names if len(names) > 1 and NAMES.issuperset(names) else ()
 
 
 def grid(stack: Stack) -> tuple[int, int]:
@@ -302,7 +305,8 @@ def _measured(array: np.ndarray, band: Band, offset: float) -> np.ndarray:
     if band.units in ("power", "amplitude"):
         if values.min() < 0:
             raise ValueError(f"a {band.units} of {values.min():g}: are these decibels?")
-        values = (20 if band.units == "amplitude" else 10) * np.log10(np.maximum(values, FLOOR))
+        factor = 20 if band.units == "amplitude" else 10
+        values = np.maximum(factor * np.log10(np.maximum(values, TINY)), RANGES["s1"][0])
     low, high = RANGES.get(band.sensor, (-np.inf, np.inf))
     if values.min() < low or values.max() > high:
         beyond = values.min() if values.min() < low else values.max()
@@ -319,14 +323,15 @@ def _sizes(bands: Sequence[Band], values: Mapping[str, np.ndarray]) -> list[str]
     wrong = []
     for sensor in dict.fromkeys(band.sensor for band in bands):
         names = [band.name for band in bands if band.sensor == sensor]
-        finest = max(names, key=lambda name: values[name].size)
-        height, width = values[finest].shape
+        largest = max(names, key=lambda name: values[name].size)
+        height, width = values[largest].shape
+        finer, _, least = min((METRES.get(n, 60), values[n].size, n) for n in names)
         for name in names:
             h, w = values[name].shape
-            what = f"{name} has {w} x {h} pixels and {finest} {width} x {height}"
+            what = f"{name} has {w} x {h} pixels and {largest} {width} x {height}"
             if abs(h * width / w - height) > max(height / h, width / w) / 2:
                 wrong.append(f"{what}: they do not show the same ground")
-            elif (h, w) != (height, width) and METRES.get(name, 60) < METRES.get(finest, 10):
+            elif name == least and h < height and finer < METRES.get(largest, 10):
                 wrong.append(f"{what}, but {name} is the finer one: are they swapped?")
     return wrong
 

@@ -34,7 +34,7 @@ Tiles are named `<image>_<row>_<column>`, and those of one image are one place.
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -52,19 +52,61 @@ from maclcore.data.bands import (
     contents,
     grid,
     read,
+    spelled,
 )
 from maclcore.data.maps import class_pixels, present
 from maclcore.data.reading import Reading, image_key
 from maclcore.data.stacks import Found, find_bands, first_order
 
 FAULT = "fault in bands.toml (maclcore.data.declared says what it may hold)"
-NUMBER = int | float
-TOP = {"tile": int, "place": str}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    """A whole number, or one as TOML has it for a key."""
+    return (type(value) is int) or (isinstance(value, str) and value.lstrip("-").isdigit())
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _pattern(value: Any) -> bool:
+    try:
+        return _text(value) and bool(re.compile(value))
+    except re.error:
+        return False
+
+
+def _list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(of, value))
+
+
+def _table(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(of, value.values()))
+
+
+#: what may stand where, and what it must be
+TOP = {"tile": lambda value: type(value) is int and value > 0, "place": _pattern}
 PRODUCT = {
-    "images": str, "bands": list, "mean": list, "std": list, "offset": NUMBER | dict,
-    "fill": dict, "scale": NUMBER, "units": str,
-}  # fmt: skip
-MAP = {"folder": str, "classes": dict, "threshold": NUMBER, "ignore": list}
+    "images": _text,
+    "bands": _list(_text),
+    "mean": _list(_number),
+    "std": lambda value: _list(_number)(value) and all(number > 0 for number in value),
+    "offset": lambda value: _number(value) or _table(_number)(value),
+    "fill": _table(_number),
+    "scale": _number,
+    "units": lambda value: value in UNITS,
+}
+MAP = {
+    "folder": _text,
+    "classes": lambda value: bool(value) and _table(_text)(value) and all(map(_whole, value)),
+    "threshold": lambda value: _number(value) and 0 <= value < 1,
+    "ignore": _list(_whole),
+}
 
 
 def read_folder(reading: Reading) -> None:
@@ -85,52 +127,50 @@ def read_folder(reading: Reading) -> None:
 def faults(declared: dict[str, Any]) -> list[str]:
     """All that is wrong with what a `bands.toml` says; [] if nothing is."""
     tables = {name: of for name, of in declared.items() if isinstance(of, dict)}
-    products = {name: of for name, of in tables.items() if name != "map"}
-    wrong = list(_types("", {k: v for k, v in declared.items() if k not in tables}, TOP))
-    wrong += [] if products else ["no product, such as [s2_l2a]"]
-    if declared.get("tile", 1) < 1:
-        wrong.append(f"tile is {declared['tile']}; it has at least 1 pixel")
-    names: dict[str, str] = {}
-    for name, of in products.items():
-        wrong += (typed := list(_types(name, of, PRODUCT)))
-        if typed:
-            continue
-        bands = of.get("bands") or PRODUCTS[name].bands if name in PRODUCTS else of.get("bands", ())
-        if not bands:
-            wrong.append(f"[{name}] is none of {', '.join(PRODUCTS)}, and states no bands")
-        if name not in PRODUCTS and not ("mean" in of and "std" in of):
-            wrong.append(f"[{name}] is none of {', '.join(PRODUCTS)}: state mean and std")
-        for key in {"mean", "std"} & {*of}:
-            if len(of[key]) != len(bands):
-                wrong.append(f"[{name}] {key} has {len(of[key])} numbers for {len(bands)} bands")
-        known = PRODUCTS[name].statistics if name in PRODUCTS else dict.fromkeys(bands)
-        wrong += [f"[{name}] has no band {b}" for b in {*bands, *of.get("fill", ())} - {*known}]
-        if of.get("units", UNITS[0]) not in UNITS:
-            wrong.append(f"[{name}] units is {of['units']!r}, none of {', '.join(UNITS)}")
-        wrong += [f"band {b} is in [{names[b]}] and in [{name}]" for b in bands if b in names]
-        names |= dict.fromkeys(bands, name)
+    top = {name: value for name, value in declared.items() if name not in tables}
+    wrong = list(_unfit("", top, TOP))
     if "map" in tables:
-        of = tables["map"]
-        wrong += list(_types("map", of, MAP))
+        of = tables.pop("map")
+        wrong += _unfit("[map] ", of, MAP)
         wrong += [f"[map] states no {key}" for key in ("folder", "classes") if key not in of]
-        numbers = [*of.get("classes", ()), *of.get("ignore", ())]
-        wrong += [f"[map] {n!r} is no whole number" for n in numbers if not _whole(n)]
-        if isinstance(of.get("threshold", 0), NUMBER) and not 0 <= of.get("threshold", 0) < 1:
-            wrong.append(f"[map] threshold is {of['threshold']}; it is a share, below 1")
+    wrong += [] if tables else ["no product, such as [s2_l2a]"]
+    owner: dict[str, str] = {}
+    for name, of in tables.items():
+        unfit = list(_unfit(f"[{name}] ", of, PRODUCT))
+        wrong += unfit or _incomplete(name, of)
+        if not unfit:
+            bands = _product(name, of).bands
+            wrong += [f"{b} is in [{owner[b]}] and in [{name}]" for b in bands if b in owner]
+            owner |= dict.fromkeys(bands, name)
     return wrong
 
 
-def _types(table: str, found: dict[str, Any], known: dict[str, Any]) -> Iterator[str]:
-    where = f"[{table}] " if table else ""
+def _unfit(where: str, found: dict[str, Any], known: dict[str, Callable]) -> Iterator[str]:
     for key, value in found.items():
         if key not in known:
-            yield f"{where}has no {key!r}; it may have {', '.join(known)}"
-        elif not isinstance(value, known[key]) or isinstance(value, bool):
-            yield f"{where}{key} is {value!r}"
+            yield f"{where}{key} is not known; there may be {', '.join(known)}"
+        elif not known[key](value):
+            yield f"{where}{key} cannot be {value!r}"
 
 
-def _whole(number: Any) -> bool:
-    return isinstance(number, int) or (isinstance(number, str) and number.lstrip("-").isdigit())
+def _incomplete(name: str, of: dict[str, Any]) -> list[str]:
+    """What a product lacks, or has too much, where each of its values is sound."""
+    product, wrong = _product(name, of), []
+    if name not in PRODUCTS:
+        missing = [key for key in ("bands", "mean", "std") if key not in of]
+        known = f"[{name}] is none of {', '.join(PRODUCTS)}, so it must state its"
+        wrong += [f"{known} {', '.join(missing)}"] if missing else []
+    if ("mean" in of) != ("std" in of):
+        wrong.append(f"[{name}] mean and std go together")
+    for key in ("mean", "std"):
+        if key in of and len(of[key]) != len(product.bands):
+            wrong.append(f"[{name}] {len(of[key])} numbers of {key}, {len(product.bands)} bands")
+    named = [*product.bands, *product.fill]
+    unknown = [band for band in dict.fromkeys(named) if band not in product.statistics]
+    wrong += [f"[{name}] no mean and std of {band}" for band in unknown if "mean" not in of]
+    wrong += [f"[{name}] fills {b}, which is none of its bands" for b in unknown if "mean" in of]
+    twice = {band for band in product.bands if product.bands.count(band) > 1}
+    return wrong + [f"[{name}] has {band} twice" for band in sorted(twice)]
 
 
 def _read(reading: Reading, declared: dict[str, Any]) -> None:
@@ -141,12 +181,13 @@ def _read(reading: Reading, declared: dict[str, Any]) -> None:
         folder = reading.folder / of.get("images", "images")
         product = _product(name, of, first_order(reading, folder))
         reading.products.append(product)
-        for key, (image, sources) in find_bands(
-            reading, product, folder, of.get("offset", 0.0)
-        ).items():
+        offset = of.get("offset", 0.0)
+        by_image = {image_key(image): image for image in offset} if _table(_number)(offset) else {}
+        offset = {key: offset[image] for key, image in by_image.items()} if by_image else offset
+        found = find_bands(reading, product, folder, offset)
+        for key, (image, sources) in found.items():
             images.setdefault(key, (image, {}))[1].update(sources)
-        by_image = of["offset"] if isinstance(of.get("offset"), dict) else {}
-        unknown = [image for image in by_image if image_key(image) not in images]
+        unknown = [image for key, image in by_image.items() if key not in found]
         reading.faults[FAULT] += [f"[{name}] offset of no image: {image}" for image in unknown]
     for key, (name, sources) in images.items():
         stack = Stack(name, sources)
@@ -165,22 +206,22 @@ def _read(reading: Reading, declared: dict[str, Any]) -> None:
     _read_maps(reading, declared["map"])
 
 
-def _product(name: str, of: dict[str, Any], described: tuple[str, ...]) -> Product:
-    known = PRODUCTS.get(name)
-    bands = tuple(of.get("bands", ())) or (known.bands if known else ())
-    statistics = dict(known.statistics) if known else {}
+def _product(name: str, of: dict[str, Any], described: tuple[str, ...] = ()) -> Product:
+    """What `bands.toml` declares; `described` is the order that files without `bands` tell."""
+    product = PRODUCTS.get(name, Product(name, (), {}))
+    statistics = dict(product.statistics)
+    spell = {spelled(band): band for band in statistics}
+    bands = [spell.get(spelled(band), band) for band in of.get("bands", product.bands)]
     if "bands" not in of and described and statistics.keys() >= {*described}:
-        bands = described
-    for i, key in enumerate(("mean", "std")):
-        for band, value in zip(bands, of.get(key, ()), strict=False):
-            old = statistics.get(band, (0.0, 1.0))
-            statistics[band] = (float(value), old[1]) if i == 0 else (old[0], float(value))
-    product = known or Product(name, bands, statistics)
+        bands = list(described)
+    numbers = zip(of.get("mean", ()), of.get("std", ()), strict=False)
+    statistics |= dict(zip(bands, numbers, strict=False))
+    fill = {spell.get(spelled(band), band): value for band, value in of.get("fill", {}).items()}
     return replace(
         product,
-        bands=bands,
+        bands=tuple(bands),
         statistics=statistics,
-        fill={**product.fill, **of.get("fill", {})},
+        fill={**product.fill, **fill},
         units=of.get("units", product.units),
         scale=float(of.get("scale", 1)),
     )

@@ -7,6 +7,7 @@ split as every other one, so numbers are not those of papers that use them.
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -269,23 +270,22 @@ def _add(reading: Reading, name: str, place: str, sources: dict[str, Source]) ->
 def _multi_label(reading: Reading, table: Any, seasons: dict[str, str]) -> None:
     """SSL4EO-S12-ML: {place: {season: [class numbers]}}; [] or no entry is no label known."""
     reading.label_names = DYNAMIC_WORLD
+    known = [str(i) for i in range(len(DYNAMIC_WORLD))]
+    times = Counter(reading.places.values())
     for key, image in reading.images.items():
-        place, season = reading.places[key], seasons.get(key, "")
-        where = f"{image.name} ({TABLE})"
-        numbers = _entry(table, place, season)
-        known = {str(i) for i in range(len(DYNAMIC_WORLD))}
-        wrong = sorted({str(number) for number in numbers} - known)
+        place = reading.places[key]
+        entry = table.get(place) if isinstance(table, dict) else None
+        entry = entry if isinstance(entry, dict) else {}
+        season = seasons.get(key, "")
+        if not season and len(entry) == times[place]:  # radar alone: by order of time, as folders
+            season = sorted(entry)[int(key.rpartition("_")[2])]
+        numbers = entry.get(season, [])
+        found = {str(number) for number in (numbers if isinstance(numbers, list) else [numbers])}
         kind = "unknown class: Dynamic World has 0 to 8"
+        wrong = sorted(found.difference(known))
         reading.faults[kind] += [f"{place}, {season} ({TABLE}): {number}" for number in wrong]
-        found = {str(number) for number in numbers}
-        row = np.array([str(i) in found for i in range(len(DYNAMIC_WORLD))])
-        reading.rows[key] = (where, row)
-
-
-def _entry(table: Any, place: str, season: str) -> list:
-    of = table.get(place) if isinstance(table, dict) else None
-    numbers = of.get(season) if isinstance(of, dict) else None
-    return numbers if isinstance(numbers, list) else []
+        row = np.array([number in found for number in known])
+        reading.rows[key] = (f"{image.name} ({TABLE})", row)
 
 
 SENTINEL = {

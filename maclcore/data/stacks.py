@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from maclcore.data.bands import PRODUCTS, Band, Product, Source, Stack, described, spelled, taken
+from maclcore.data.bands import Band, Product, Source, Stack, described, spelled, taken
 from maclcore.data.reading import DUPLICATE, Reading, image_key
 
 #: of each image its name, and where its bands lie
@@ -22,7 +22,7 @@ def find_bands(
 
     A GeoTIFF named as a band ("B2.tif", "city_B02.tif") holds this one, of the image that its
     folder, or the rest of its name, names; any other holds all of the product's if images may be
-    `stacked`, and is none of this product's else. `offset` may differ from image to image.
+    `stacked`, and is none of this product's else. `offset`: one, or by `image_key`, 0 elsewhere.
     """
     found: Found = {}
     names = {spelled(band): band for band in product.bands}
@@ -37,8 +37,9 @@ def find_bands(
             continue
         name = file.stem if band is None else name
         bands = product.bands if band is None else (band,)
-        own = offset.get(name, 0.0) if isinstance(offset, Mapping) else offset
-        _, sources = found.setdefault(image_key(name), (name, {}))
+        key = image_key(name)
+        own = offset.get(key, 0.0) if isinstance(offset, Mapping) else offset
+        _, sources = found.setdefault(key, (name, {}))
         for i, b in enumerate(bands):
             source = Source(file, (i + 1,), bands, float(own))
             if (before := sources.setdefault(b, source)) is not source:
@@ -90,17 +91,16 @@ def take(reading: Reading) -> tuple[Band, ...]:
     for what, names in filled.items():
         if len(names) < of:
             reading.notes[f"image that lacks a band, filled: {what}"] += names
-    for name in _absent(reading, bands, there):
+    for name in _absent(reading, there):
         reading.notes["band that no image has"].append(name)
     return bands
 
 
-def _absent(reading: Reading, bands: tuple[Band, ...], there: set[str]) -> Iterator[str]:
+def _absent(reading: Reading, there: set[str]) -> Iterator[str]:
     """Bands that the files of a sensor should hold, and no image does, though all are asked for."""
     for product in reading.products:
-        known = PRODUCTS.get(product.name)
-        if not reading.asked and known and there.intersection(known.bands):
-            yield from (band for band in known.bands if band not in there)
+        if not reading.asked and there.intersection(product.bands):
+            yield from (band for band in product.bands if band not in there)
 
 
 def _part(names: list[str], of: int) -> str:
