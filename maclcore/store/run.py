@@ -17,7 +17,6 @@ run.lock, lease.lock   held while a process is at it
 """
 
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
