@@ -56,7 +56,8 @@ class FineTune(Method):
         self.y = (labels.int().argmax(dim=1) if self.single else labels.float()).to(on)
         self.cost = cross_entropy if self.single else binary_cross_entropy_with_logits
         with torch.inference_mode():
-            width = network.eval().features(torch.from_numpy(archive.images[:1].copy())).shape[1]
+            image = torch.from_numpy(archive.images[:1] / np.float32(255))
+            width = network.eval().features(image).shape[1]
         torch.manual_seed(source.config.seed)
         model = Classifier(network, width, labels.shape[1])
         self.model = model.to(on, memory_format=torch.channels_last)
