@@ -104,8 +104,9 @@ def evaluate(
         labels_only: a table, one row an image: its name, then 0 or 1 for each label. No run then.
         probe: linear: a logistic regression a label on frozen features; knn: the 20 nearest
             training images by their cosine; finetune: all of the network, with a linear layer on
-            its features, goes on from the run's weights, and resumes if it was interrupted. mAP, F1
-            and, where each image has one label, accuracy, in percent with 95 % intervals.
+            its features, goes on from the run's weights (of `--loss frozen` those that all start
+            from), and resumes if it was interrupted. mAP, F1 and, where each image has one label,
+            accuracy, in percent with 95 % intervals over test images.
         epochs: of fine-tuning; default: 10.
         lr: of fine-tuning, of Adam at the start of one cosine; default: 1e-4.
         again: compute a probe that is stored once more, and replace it.

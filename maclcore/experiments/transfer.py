@@ -54,7 +54,8 @@ def transfer(
     choice        what was chosen, and by which scores on validation
     protocol      what was done, in words
     left out      images and labels of the test part that are in no score, or in no macro mean
-    references    the same of chance and, of frozen features, of the network as it started
+    references    the same of chance and, of frozen features, of the network as it started (what
+                  fine-tuning makes of that, the run of the loss `frozen` tells)
     of            hashes of archive and split, and the settings
     archive, environment, time, seconds   as in `Run.result`
 
@@ -90,7 +91,8 @@ def transfer(
             said = _frozen(run, source, probe, on)
             run.keep_transfer(name, {**said, "of": of})
             return run.transfer[name], True
-        at = Run(paths.results_root() / "transfer" / run.run_id / name.replace(" ", "-"))
+        folder = f"{name.replace(' ', '-')}-{of['epochs']}-{of['lr']:g}"
+        at = Run(paths.results_root() / "transfer" / run.run_id / folder)
         with at.alone():
             if not again and (stored := _stored(run, name, asked)):  # by who was at it
                 return stored, False

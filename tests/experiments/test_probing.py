@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from maclcore.__main__ import main
 from maclcore.config import Config
@@ -18,7 +17,7 @@ from maclcore.experiments.transfer import transfer
 from maclcore.store import Run, collect
 from maclcore.store.identity import identify
 from maclcore.store.pack import pack
-from maclcore.training import load_model, retrieval, train
+from maclcore.training import load_model, train
 from maclcore.training.loop import Loop
 
 FAST = {"epochs": 3, "lr": 0.05, "progress": False}
@@ -96,16 +95,26 @@ def test_again_computes_the_same_bits(run):
     }
 
 
-def test_the_initial_network_is_the_frozen_rows(run, archive, monkeypatch):
-    frozen = finished(archive, loss="frozen")
+def test_the_initial_network_is_the_frozen_rows(archive, tmp_path, monkeypatch):
+    """With a real network, whose BatchNorm has a state."""
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
+    run, frozen, head = (
+        finished(archive, backbone="shufflenet_v2_x0_5", **words)
+        for words in ({}, {"loss": "frozen"}, {"frozen_views": 2})
+    )
     said, _ = transfer(frozen, "linear")
     assert set(said["references"]) == {"chance"}
-    reference = transfer(run, "linear")[0]["references"]["initial"]
+    probed, _ = transfer(run, "linear")
+    reference = probed["references"]["initial"]
     assert reference["scores"] == said["scores"] and reference["choice"] == said["choice"]
+    assert probed["scores"] != said["scores"]
     # a head that was trained alone leaves the backbone as it was
-    monkeypatch.setattr(retrieval.RetrievalNet, "backbone", nn.Identity(), raising=False)
-    head, _ = transfer(finished(archive, frozen_views=2), "linear")
-    assert head["scores"] == said["scores"] and set(head["references"]) == {"chance"}
+    alone, _ = transfer(head, "linear")
+    assert alone["scores"] == said["scores"] and set(alone["references"]) == {"chance"}
+    tuned, _ = transfer(frozen, "finetune", **FAST)
+    assert tuned["scores"] != said["scores"]
+    again, _ = transfer(frozen, "finetune", again=True, **FAST)
+    assert again["scores"] == tuned["scores"]
 
 
 def test_global_random_numbers_are_left_alone(run):
@@ -122,7 +131,7 @@ def test_fine_tuning_learns_and_is_stored(run, monkeypatch):
     assert computed and said["of"] == {**said["of"], "epochs": 15, "lr": 0.1}
     assert said["scores"]["macro mAP"] > said["references"]["chance"]["scores"]["macro mAP"] + 0.2
     assert "42 training images for 15 epochs" in said["protocol"]
-    folder = run.folder.parent.parent / "transfer" / run.run_id / "finetune"
+    folder = run.folder.parent.parent / "transfer" / run.run_id / "finetune-15-0.1"
     assert len(pd.read_csv(folder / "history.csv")) == 15
     assert not list(folder.glob("checkpoint*"))
     assert len(collect()) == 1, "it is no run of its own"
@@ -146,7 +155,7 @@ def test_fine_tuning_goes_on_where_it_was_interrupted(run, monkeypatch):
         patch.setattr(Loop, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             transfer(run, "finetune", again=True, **FAST)
-    folder = run.folder.parent.parent / "transfer" / run.run_id / "finetune"
+    folder = run.folder.parent.parent / "transfer" / run.run_id / "finetune-3-0.05"
     assert list(folder.glob("checkpoint*")) and run.transfer["finetune"] == straight
     steps, step = [], Loop.step
     monkeypatch.setattr(Loop, "step", lambda self, batch: steps.append(1) or step(self, batch))
