@@ -1,10 +1,11 @@
 """`train` and `evaluate`: one run, and how good it is."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -75,12 +76,24 @@ def evaluate(
     archive: str | None = None,
     split: Literal["test", "validation", "train", "all"] = "test",
     labels_only: Path | None = None,
+    probe: Literal["linear", "knn", "finetune"] | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    again: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
     data: Path | None = None,
 ) -> None:
     """Evaluate a finished run between chance and oracle, on any split or another archive.
 
-    Or say between what any run on a label table must lie, before there is one.
+    Or say what labels its features tell, by a probe that is fitted on the training split, chosen on
+    the validation split and measured on the test split, between chance and the network as it
+    started; what it says is stored with the run and shown again without computing. Or say between
+    what any run on a label table must lie, before there is one.
     Example: python -m maclcore evaluate RUN_ID --split validation
+    Example: python -m maclcore evaluate RUN_ID --probe linear
+    Example: python -m maclcore evaluate RUN_ID --probe knn --archive ucm_multilabel
+    Example: python -m maclcore evaluate RUN_ID --probe finetune --epochs 20 --lr 3e-4
     Example: python -m maclcore evaluate --labels-only my.csv
 
     Args:
@@ -89,6 +102,16 @@ def evaluate(
             run was trained on; default: the one it was trained on, which must be as it was.
         split: which part; each image once as query, the others as gallery.
         labels_only: a table, one row an image: its name, then 0 or 1 for each label. No run then.
+        probe: linear: a logistic regression a label on frozen features; knn: the 20 nearest
+            training images by their cosine; finetune: all of the network, with a linear layer on
+            its features, goes on from the run's weights (of `--loss frozen` those that all start
+            from), and resumes if it was interrupted. mAP, F1 and, where each image has one label,
+            accuracy, in percent with 95 % intervals over test images.
+        epochs: of fine-tuning; default: 10.
+        lr: of fine-tuning, of Adam at the start of one cosine; default: 1e-4.
+        again: compute a probe that is stored once more, and replace it.
+        device: of a probe: cpu, cuda, cuda:1, …; default: a GPU if there is one.
+        quiet: no progress bar of fine-tuning.
         data: the folder that holds the archives; default: MACL_DATA.
     """
     if (run is None) == (labels_only is None):
@@ -97,6 +120,12 @@ def evaluate(
         if archive is not None or split != "test":
             raise ValueError("--labels-only takes all rows of its table: no --archive, no --split")
         _frame(labels_only)
+    elif run is not None and probe is not None:
+        if split != "test":
+            raise ValueError("--probe measures on the test split: no --split")
+        use(data)
+        words = {"archive": archive, "epochs": epochs, "lr": lr, "again": again, "device": device}
+        _probe(run, probe, {**words, "progress": not quiet})
     elif run is not None:
         _evaluate(run, archive, split, data)
 
@@ -110,7 +139,7 @@ def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> N
     from maclcore.evaluation.embedding import embed
     from maclcore.evaluation.retrieval import evaluate as measure
     from maclcore.store import Run
-    from maclcore.store.identity import unseen
+    from maclcore.store.identity import check_unseen
     from maclcore.training import load_model
     from maclcore.training.inputs import precision
 
@@ -120,12 +149,8 @@ def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> N
     model = load_model(found)
     parts = source.split(config.split_seed)._asdict()
     index = np.arange(len(source.images)) if split == "all" else parts[split]
-    if source.fingerprint != found.identity["archive"] and split in ("test", "validation"):
-        if seen := (~unseen(found, source, index)).sum():
-            raise ValueError(
-                f"{found.run_id} was trained on {seen:,} of the {len(index):,} images of this "
-                "split: take an archive without them, or --split all to measure seen ones as well"
-            )
+    if split in ("test", "validation"):
+        check_unseen(found, source, index)
     on = torch.device("cpu")
     z, h = embed(model, source.images, index, device=on, precision=precision(config, on))
     if config.frozen_views:  # its head saw stored features, and was measured on them, in float32
@@ -141,6 +166,35 @@ def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> N
             "oracle": reference.oracle(y).summary(),
         }
     )
+
+
+def _probe(run: str, probe: str, words: dict[str, Any]) -> None:
+    """Print what a probe says of a run, between chance and the network as it started."""
+    import pandas as pd
+
+    from maclcore.experiments.transfer import transfer
+    from maclcore.store import Run
+
+    found = Run.find(run)
+    said, computed = transfer(found, probe, **words)
+    if not computed:
+        print(f"stored on {said['time'][:10]}; --again computes it once more", file=sys.stderr)
+    archive = said["archive"]
+    print(f"{archive['title']}, {archive['split']} images to fit, choose and measure: {probe}")
+    print(f"{said['protocol']}: {json.dumps(said['choice'])}")
+    rows = {**said["references"], found.config.loss: said}
+    cells = {
+        name: {
+            score: f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+            for score, value in row["scores"].items()
+            for low, high in [row["intervals"][score]]
+        }
+        for name, row in rows.items()
+    }
+    print(pd.DataFrame(cells).T.to_string())
+    for what, without in (("images", "a label"), ("labels", "an image")):
+        if number := said["left out"][what]:
+            print(f"left out of the test part: {number:,} {what} without {without}")
 
 
 def _frame(table: Path) -> None:

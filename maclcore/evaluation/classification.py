@@ -55,8 +55,9 @@ def intervals(
     """
     each = [_Weighed(scores, y, threshold, single_label=single_label) for scores, y in predictions]
     sizes = [len(one) for one in each]
-    low, high = bootstrap_of(each, sizes, level=level, resamples=resamples, seed=seed)
-    return {name: (float(a), float(b)) for name, a, b in zip(each[0].names, low, high, strict=True)}
+    ends = bootstrap_of(each, sizes, level=level, resamples=resamples, seed=seed)
+    low, high = (end.clip(0, 1).tolist() for end in ends)
+    return dict(zip(each[0].names, zip(low, high, strict=True), strict=True))
 
 
 def left_out(y: Any) -> dict[str, int]:

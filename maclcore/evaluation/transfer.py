@@ -36,7 +36,7 @@ Known = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What a probe has come to on the test images that have a label."""
+    """What a probe has come to on the test images."""
 
     predicted: np.ndarray  #: (Q, L), of each label a probability or a share of votes
     scores: dict[str, float]  #: `classification_scores`
@@ -66,13 +66,13 @@ def linear_probe(
     intervals. ValueError for shapes that do not fit, features that are not finite, and a part
     without a labelled image.
     """
-    train, validation, test = _parts(
+    parts = train, validation, test = _parts(
         train=(h_train, y_train), validation=(h_validation, y_validation), test=(h_test, y_test)
     )
-    single = is_single_label(np.concatenate([y for _, y in (train, validation, test)]))
+    single = is_single_label(np.concatenate([y for _, y in parts]))
     mean, spread = train[0].mean(axis=0), train[0].std(axis=0)
     spread = np.where(spread > 0, spread, 1)
-    standardised = [(h - mean) / spread for h, _ in (train, validation, test)]
+    standardised = [(h - mean) / spread for h, _ in parts]
     aim = "accuracy" if single else "macro mAP"
     fitted, found = {}, {}
     for strength in STRENGTHS:
@@ -85,9 +85,8 @@ def linear_probe(
         f"{len(train[1])} training images; C by the {aim} of {len(validation[1])} validation images"
     )
     choice = {"C": chosen, f"validation {aim}": {str(c): found[c] for c in STRENGTHS}}
-    weights = fitted[chosen]
-    predicted = _probabilities(standardised[2], weights)
-    return _measured(predicted, test[1], y_test, choice, protocol, single, seed, weights)
+    predicted = _probabilities(standardised[2], fitted[chosen])
+    return measured(predicted, test[1], protocol, choice, single, seed=seed, weights=fitted[chosen])
 
 
 def knn(
@@ -121,7 +120,7 @@ def knn(
         f"frozen features, weighted by exp(cosine / {temperature:g}); nothing chosen"
     )
     choice = {"k": nearest.shape[1], "temperature": temperature}
-    return _measured(predicted, test[1], y_test, choice, protocol, single, seed)
+    return measured(predicted, test[1], protocol, choice, single, seed=seed)
 
 
 def prevalence(y_train: Any, y_test: Any, *, seed: int = 0) -> Probe:
@@ -132,26 +131,28 @@ def prevalence(y_train: Any, y_test: Any, *, seed: int = 0) -> Probe:
     single = is_single_label(np.concatenate([train, test]))
     predicted = np.broadcast_to(train.mean(axis=0), test.shape)
     protocol = f"the share of each label among {len(train)} training images, for every image"
-    return _measured(predicted, test, y_test, {}, protocol, single, seed)
+    return measured(predicted, test, protocol, {}, single, seed=seed)
 
 
-def _measured(
+def measured(
     predicted: np.ndarray,
-    y: np.ndarray,
-    y_test: Any,
-    choice: dict[str, Any],
+    y_test: np.ndarray,
     protocol: str,
-    single: bool,
-    seed: int,
+    choice: dict[str, Any],
+    single_label: bool,
+    *,
+    seed: int = 0,
     weights: np.ndarray | None = None,
 ) -> Probe:
-    scores = classification_scores(predicted, y, single_label=single)
-    spread = intervals([(predicted, y)], single_label=single, seed=seed)
+    """What was predicted (Q, L), held against the labels of the test images."""
+    scores = classification_scores(predicted, y_test, single_label=single_label)
+    spread = intervals([(predicted, y_test)], single_label=single_label, seed=seed)
     return Probe(predicted, scores, spread, choice, protocol, left_out(y_test), weights)
 
 
 def _parts(**parts: tuple[Any, Any]) -> list[Known]:
-    """Features, float64, and labels, bool, of the images of each part that have a label."""
+    """Features, float64, and labels, bool, of each part's images that have a label, of the test
+    part's all."""
     found: list[Known] = []
     for name, (features, labels) in parts.items():
         h, y = np.asarray(features, dtype=float), np.asarray(as_labels(labels, f"y_{name}"))
@@ -169,7 +170,7 @@ def _parts(**parts: tuple[Any, Any]) -> list[Known]:
             raise ValueError(
                 f"no image of the {name} part has a label: a probe needs labelled ones"
             )
-        found.append((h[known], y[known]))
+        found.append((h, y) if name == "test" else (h[known], y[known]))
     for what, side in (("features", 0), ("labels", 1)):
         if len(widths := {part[side].shape[1] for part in found}) > 1:
             raise ValueError(

@@ -193,6 +193,18 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
     return np.array([archive.contents[i] not in seen for i in index])
 
 
+def check_unseen(run: Run, archive: Archive, index: np.ndarray) -> None:
+    """ValueError if `run` was trained on some of the images `index` of another archive, saying of
+    how many; of its own archive nothing is asked."""
+    if archive.fingerprint == run.identity["archive"]:
+        return
+    if seen := (~unseen(run, archive, index)).sum():
+        raise ValueError(
+            f"{run.run_id} was trained on {seen:,} of the {len(index):,} images that would measure "
+            "it: take an archive without them; `evaluate --split all` measures seen ones as well"
+        )
+
+
 # --- What an archive held, so that a change of it can be told ------------------------------------
 
 CONTENT = "content"  # before a column "label: …" for each label
