@@ -1,6 +1,7 @@
 """Figures of labels."""
 
 import numpy as np
+import pandas as pd
 
 from maclcore import plots
 
