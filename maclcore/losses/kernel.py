@@ -38,7 +38,15 @@ class Targets(NamedTuple):
 
     S: Tensor  #: (A, C) in [0, 1], how likely it should be that the two are alike
     T: Tensor | float  #: > 0, one for all
-    counted: Tensor  #: (A, C) bool, whether the pair counts
+    own: Tensor | None  #: (A,) the candidate that is the anchor itself, left out; None: none is
+    a: Tensor  #: (A,) 0/1, whether an anchor counts
+    m: Tensor  #: (C,) 0/1, whether a candidate counts
+
+    @property
+    def number(self) -> Tensor:
+        """How many pairs count."""
+        number = self.a.sum() * self.m.sum()
+        return number if self.own is None else number - self.a @ self.m[self.own]
 
 
 #: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, with (a, b) from R_i = Σ_p W_ip and |y_i|.
@@ -99,13 +107,21 @@ def pair_gradient(s: Tensor, W: Tensor, T: Tensor | float) -> Tensor:
     return torch.autograd.grad(L.sum(), s)[0]
 
 
-def agreement(s: Tensor, S: Tensor, T: Tensor | float, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_ij softplus(x_ij) - S_ij x_ij over the pairs that count, and their number; x = s / T.
+def agreement(s: Tensor, *targets) -> tuple[Tensor, Tensor]:
+    """Σ_ij a_i m_j [softplus(x_ij) - S_ij x_ij], x = s / T, of (A, C) pairs, and their number.
 
-    The cross-entropy of σ(x) with S, for (A, C); differentiable any number of times.
+    The cross-entropy of σ(x) with S, of `Targets`; differentiable any number of times.
     """
-    entropy = F.binary_cross_entropy_with_logits(s / T, S, weight=counted.to(s), reduction="sum")
-    return entropy, counted.sum()
+    S, T, own, a, m = targets
+    x = s / T
+    if own is not None:
+        x = x.scatter(1, own[:, None], torch.finfo(x.dtype).min)  # softplus and σ are 0
+        S = S.scatter(1, own[:, None], 0)
+    return a @ (softplus(x) - S * x) @ m, Targets(*targets).number
+
+
+#: log(1 + e^x), to the last digit in float64, too
+softplus = functools.partial(F.softplus, threshold=40)
 
 
 def per_pair(T: Tensor | float) -> bool:
@@ -174,29 +190,31 @@ class TiledContrast(Tiled):
 
 
 class TiledAgreement(Tiled):
-    """The mean of `agreement` over all pairs that count, never holding more than tile × C numbers.
+    """The mean of `agreement` over the pairs that count, never holding more than tile × C numbers.
 
-    ∂/∂s_ij of a pair is (σ(s_ij / T) - S_ij) / T. `targets(rows)` gives `Targets` of a slice of the
-    anchors.
+    ∂/∂s_ij of a pair is a_i m_j (σ(s_ij / T) - S_ij) / T. `terms(rows)` gives `Targets` of a slice
+    of the anchors.
     """
 
     @staticmethod
-    def forward(z, c, targets, tile):
-        loss, number = z.new_zeros(()), 0
+    def forward(z, c, terms, tile):
+        loss, number = z.new_zeros(()), z.new_zeros(())
         dz = torch.zeros_like(z)
         dc = dz if c is z else torch.zeros_like(c)
         for start in range(0, len(z), tile):
             rows = slice(start, start + tile)
-            S, T, counted = targets(rows)
-            anchors = z[rows] / T
-            x = anchors @ c.T
-            total, pairs = agreement(x, S, 1.0, counted)
-            g = x.sigmoid_().sub_(S).mul_(counted)
-            dz[rows].add_(g @ c / T)
-            dc.addmm_(g.T, anchors)
-            loss += total
-            number += pairs
-        scale = 1 / number.clamp(min=1).to(z)
+            S, T, own, a, m = targets = Targets(*terms(rows))
+            x = (z[rows] / T) @ c.T
+            if own is not None:
+                S.scatter_(1, own[:, None], 0)
+                x.scatter_(1, own[:, None], torch.finfo(x.dtype).min)
+            loss += a @ (softplus(x).addcmul_(S, x, value=-1) @ m)
+            number += targets.number
+            g = x.sigmoid_().sub_(S).mul_(m)
+            a_T = (a / T)[:, None]
+            dz[rows].add_(g @ c * a_T)
+            dc.addmm_(g.T, z[rows] * a_T)
+        scale = 1 / number.clamp(min=1)
         return loss * scale, dz.mul_(scale), None if c is z else dc.mul_(scale)
 
 

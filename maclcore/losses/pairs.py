@@ -106,8 +106,8 @@ class Pairs:
     @functools.cached_property
     def cosine(self) -> Tensor:
         """(A, C) |y_i ∩ y_p| / √(|y_i| |y_p|), 0 where a set is empty"""
-        sizes = self.size[:, None] * self.candidate_size
-        return self.shared / sizes.clamp(min=1).sqrt()
+        sizes = self.size.clamp(min=1)[:, None] * self.candidate_size.clamp(min=1)
+        return self.shared / sizes.sqrt()  # a root of both: never above 1 by rounding
 
     def total(self, weight: Tensor) -> Tensor:
         """Σ_{p in A(i)} weight_ip, (A, C) -> (A,)"""

@@ -120,10 +120,11 @@ def instances(z: Tensor, c: Tensor, pairs: Pairs, T: float) -> Tensor:
 
 def similarities(z: Tensor, c: Tensor, pairs: Pairs, T: float, S: Callable) -> Tensor:
     """The mean over labelled pairs of the cross-entropy of σ(s_ij / T) with S_ij."""
+    m = (pairs.candidate_size > 0).to(z)
 
     def targets(rows: slice) -> Targets:
         part = pairs.rows(rows)
-        return Targets(S(part), T, labelled(part))
+        return Targets(S(part), T, part.own, (part.size > 0).to(z), m)
 
     form = {"formula": agreement, "tiled": TiledAgreement}
     return computed(z, c, targets, is_learned(T), **form)
