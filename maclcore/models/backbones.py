@@ -50,6 +50,7 @@ def build(
         if loaded and first_layer == "random":
             fresh |= {f"{name}.{parameter}" for parameter, _ in layer.named_parameters()}
     width = of.remove_classifier(model, backbone)
+    fresh &= set(model.state_dict())  # nobody misses the classifier
     # the bands of other sensors come as they are
     mean, std = of.statistics(model) if channels == 3 else ((0.0,) * channels, (1.0,) * channels)
     return Backbone(model, width, sorted(fresh), mean, std)
