@@ -1,6 +1,5 @@
 """`train` and `evaluate`: one run, and how good it is."""
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -181,7 +180,11 @@ def _probe(run: str, probe: str, words: dict[str, Any]) -> None:
         print(f"stored on {said['time'][:10]}; --again computes it once more", file=sys.stderr)
     archive = said["archive"]
     print(f"{archive['title']}, {archive['split']} images to fit, choose and measure: {probe}")
-    print(f"{said['protocol']}: {json.dumps(said['choice'])}")
+    print(said["protocol"])
+    for name, value in said["choice"].items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{100 * score:.2f} at {one}" for one, score in value.items())
+        print(f"{name}: {value}")
     rows = {**said["references"], found.config.loss: said}
     cells = {
         name: {

@@ -248,6 +248,7 @@ def test_the_command_prints_scores_between_chance_and_the_initial_network(run, c
     assert [line.split()[0] for line in lines[-3:]] == ["chance", "initial", "macl"]
     said = run.transfer["linear"]
     low, high = said["intervals"]["macro mAP"]
+    assert f"C: {said['choice']['C']}" in lines
     cell = f"{100 * said['scores']['macro mAP']:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
     assert cell in lines[-1]
     assert main(["evaluate", run.run_id, "--probe", "linear"]) == 0
