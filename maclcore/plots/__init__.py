@@ -44,8 +44,8 @@ from maclcore.plots.training import lines, training_curves
 __all__ = [
     "REFERENCE_STYLE", "ablation", "archive_panels", "chance_to_oracle", "colour", "confusion",
     "cooccurrence", "critical_difference", "cumulative", "differences", "differences_over",
-    "forces", "gallery", "heatmaps", "image_grid", "label", "label_bars", "label_counts", "label_terms", "lines",
-    "metric_panels", "pipeline", "positive_sets", "precision_recall", "query_scatter", "save",
-    "set_frequencies", "set_sizes", "show", "similarities", "slug", "stamp", "surfaces",
-    "surfaces_interactive", "training_curves", "use_style",
+    "forces", "gallery", "heatmaps", "image_grid", "label", "label_bars", "label_counts",
+    "label_terms", "lines", "metric_panels", "pipeline", "positive_sets", "precision_recall",
+    "query_scatter", "save", "set_frequencies", "set_sizes", "show", "similarities", "slug",
+    "stamp", "surfaces", "surfaces_interactive", "training_curves", "use_style",
 ]  # fmt: skip
