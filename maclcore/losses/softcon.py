@@ -158,11 +158,12 @@ def extremes(pairs: Pairs) -> tuple[Tensor, Tensor]:
     """The least and the most labels that two labelled images share, some anchors at a time."""
     tile = max(TILE // len(pairs.candidates), 1)
     least, most = pairs.y.new_tensor(math.inf), pairs.y.new_zeros(())
-    for start in range(0, len(pairs.y), tile):
-        part = pairs.rows(slice(start, start + tile))
-        counted = labelled(part)
-        least = least.minimum(part.shared.where(counted, math.inf).min())
-        most = most.maximum(part.shared.where(counted, 0).max())
+    with torch.autocast(least.device.type, enabled=False):
+        for start in range(0, len(pairs.y), tile):
+            part = pairs.rows(slice(start, start + tile))
+            counted = labelled(part)
+            least = least.minimum(part.shared.where(counted, math.inf).min())
+            most = most.maximum(part.shared.where(counted, 0).max())
     return least, most
 
 

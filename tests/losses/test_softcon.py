@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from references import random_batch, soft_of
 
 from maclcore.labels import LabelStatistics
-from maclcore.losses import LOSSES, build_loss, infonce, pair_weights, softcon
+from maclcore.losses import LOSSES, build_loss, infonce, lbase, pair_weights, softcon
 from maclcore.losses import pairs as kernel
 from maclcore.losses.pairs import Pairs
 
@@ -317,7 +317,10 @@ def test_without_a_second_view_there_is_no_loss(loss):
     assert loss(z[:3], y[:3], **keys).isfinite(), "more keys are a queue"
     for name, other in (("keys", K[:, :2]), ("key_labels", Y[:, :2])):
         with pytest.raises(ValueError, match=f"{name} has 2 columns, anchors have [34]"):
-            loss(z, y, **keys | {name: unit(other.double()) if name == "keys" else other})
+            given = keys | {name: unit(other.double()) if name == "keys" else other}
+            loss(z, y, **given)
+        with pytest.raises(ValueError, match=f"{name} has 2 columns"):
+            lbase(z, y, **given)
     with pytest.raises(TypeError, match="key_labels is compared"):
         loss(z, y, keys=K, key_labels=Y.double().requires_grad_())
     with pytest.raises(ValueError, match="keys must hold unit rows"):
