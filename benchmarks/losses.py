@@ -25,6 +25,8 @@ from maclcore.losses.pairs import Pairs
 
 DIM = 128
 OURS = ("mulsupcon", "macl", "supcon_any", "lmsc", "lreg")
+#: on a batch that holds two views of half as many images
+TWINS = ("infonce", "softcon")
 
 
 def batch(n: int, labels: int, single: bool = False):
@@ -71,6 +73,8 @@ def peers(n: int, labels: int) -> dict:
         return run
 
     steps = {name: step(build_loss(name, stats, embedding_dim=DIM), z, y) for name in OURS}
+    twice = y[: n // 2].repeat(2, 1)
+    steps |= {name: step(build_loss(name, stats), z, twice) for name in TWINS}
     steps |= {"expanded": step(expanded, z, y), "dense": step(dense, z, y)}
     try:
         from pytorch_metric_learning.losses import SupConLoss
@@ -140,7 +144,7 @@ def main() -> None:
     if not arguments.no_memory:
         print("\nMiB beyond the inputs")
         cases = [(4096, 17, "expanded"), (4096, 17, "dense"), (4096, 17, "pml")]
-        cases += [(n, w, name) for n, w in ((4096, 17), (8192, 100)) for name in OURS]
+        cases += [(n, w, name) for n, w in ((4096, 17), (8192, 100)) for name in OURS + TWINS]
         for n, labels, name in cases:
             print(f"{name:12} N = {n}, L = {labels:3}: {extra_memory(name, n, labels):8.0f}")
 

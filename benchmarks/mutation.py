@@ -67,6 +67,7 @@ CORE = {
     "losses/pairs": LOSSES,
     "losses/prototypes": LOSSES,
     "losses/registry": LOSSES,
+    "losses/softcon": LOSSES,
     "losses/supcon": LOSSES,
     "labels": ["test_labels", *LOSSES],
     "evaluation/measures": ["evaluation/test_retrieval", "evaluation/test_reference"],

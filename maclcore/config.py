@@ -15,6 +15,9 @@ from typing import Any, Literal, get_args
 Param = bool | int | float | str
 SUFFIX = ".safetensors"  # of a file of weights, which may be left out
 
+#: archives that the package draws itself
+EMBEDDED = ("synthetic", "synthetic_sentinel")
+
 #: What each profile changes in the paper's setting, which is the default of every field.
 PROFILES: dict[str, dict[str, Any]] = {
     # seconds on two cores, for the embedded archive: shows that everything runs, ranks nothing
@@ -46,7 +49,7 @@ class Config:
     field cannot have, raises a TypeError or ValueError that names the field, or the nearest one.
     """
 
-    #: synthetic, a name that `data --help` lists, or a folder of your own
+    #: synthetic, synthetic_sentinel, a name that `data --help` lists, or a folder of your own
     archive: str = "synthetic"
     #: side of the square images in pixels (paper: not stated)
     image_size: int = 224

@@ -159,6 +159,36 @@ class LabelStatistics:
         present = self.imbalance[self.counts > 0]
         return float(present.mean()) if len(present) else float("nan")
 
+    def similarities(self, of: str = "cosine") -> tuple[np.ndarray, np.ndarray]:
+        """How alike two images' label sets are: the values that occur, in order, and for each the
+        share of the pairs of different images that have it.
+
+        of: the "cosine" of the label vectors, |a ∩ b| / √(|a| |b|), or the "jaccard" index. Exact,
+        over all pairs of images that have a label, of which there must be two; takes a number for
+        each pair of distinct sets, _CHUNK rows at a time.
+        """
+        if of not in ("cosine", "jaccard"):
+            raise ValueError(f"of must be cosine or jaccard; got {of!r}")
+        some = self.sets.any(axis=1)
+        sets, counts = self.sets[some].astype(float), self.set_counts[some]
+        if counts.sum() < 2:
+            raise ValueError("a pair takes two images that have a label")
+        size = sets.sum(axis=1).astype(int)
+        shape = (size.max() + 1,) * 3  # pairs by |a ∩ b|, |a| and |b|, of which others are made
+        pairs = np.zeros(np.prod(shape))
+        for i in range(0, len(sets), _CHUNK):
+            rows = slice(i, i + _CHUNK)
+            shared = (sets[rows] @ sets.T).astype(int)
+            triple = (shared * shape[1] + size[rows, None]) * shape[2] + size
+            many = np.outer(counts[rows], counts).ravel()
+            pairs += np.bincount(triple.ravel(), many, len(pairs))
+        np.subtract.at(pairs, np.ravel_multi_index((size, size, size), shape), counts)  # i with i
+        met = np.flatnonzero(pairs)
+        shared, a, b = np.unravel_index(met, shape)
+        value = shared / (np.sqrt(a * b) if of == "cosine" else a + b - shared)
+        values, group = np.unique(value.round(12), return_inverse=True)
+        return values, np.bincount(group, pairs[met]) / pairs.sum()
+
     def support(self, sets: Array) -> np.ndarray:
         """Number of training images that contain each set, (M, L) -> (M,); n for the empty set."""
         return self._support(self._bits(sets, "sets"))

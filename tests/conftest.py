@@ -37,10 +37,12 @@ def archive(tmp_path_factory):
 class TinyNet(nn.Module):
     """RetrievalNet's interface around one linear layer, so that hundreds of runs take seconds."""
 
-    def __init__(self, backbone, weights, embedding_dim, image_size):
+    def __init__(
+        self, backbone, weights, embedding_dim, image_size, channels=3, first_layer="random"
+    ):
         super().__init__()
-        self.fresh = []
-        self.pool, self.head = nn.AdaptiveAvgPool2d(4), nn.Linear(48, embedding_dim)
+        self.fresh, self.channels = [], channels
+        self.pool, self.head = nn.AdaptiveAvgPool2d(4), nn.Linear(16 * channels, embedding_dim)
 
     def features(self, images):
         return self.pool(images).flatten(1)

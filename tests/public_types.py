@@ -30,7 +30,17 @@ from maclcore.data import Split, make_split
 from maclcore.evaluation.reference import chance, oracle
 from maclcore.evaluation.retrieval import Evaluation
 from maclcore.experiments.sweep import sweep
-from maclcore.losses import Loss, LossModule, lmsc, lreg, macl, oml, pair_weights, supcon_all
+from maclcore.losses import (
+    Loss,
+    LossModule,
+    lmsc,
+    lreg,
+    macl,
+    oml,
+    pair_weights,
+    softcon,
+    supcon_all,
+)
 
 
 def losses(z: Tensor, y: Tensor, prototypes: Tensor, stats: LabelStatistics) -> None:
@@ -41,6 +51,7 @@ def losses(z: Tensor, y: Tensor, prototypes: Tensor, stats: LabelStatistics) -> 
     assert_type(lreg(z, y, prototypes, alpha=1.0), Tensor)
     assert_type(lmsc(z, y, prototypes, keys=z, key_labels=y), Tensor)
     assert_type(oml(z, y), Tensor)
+    assert_type(softcon(z, y, keys=z, key_labels=y, form="softmax"), Tensor)
     assert_type(LOSSES["macl"], Loss)
     assert_type(build_loss("macl", stats, alpha=0.5), LossModule)
     assert_type(pair_weights("macl", y, stats), tuple[Tensor, Tensor])

@@ -186,7 +186,7 @@ def test_offline_the_imagenet_weights_are_an_error_with_the_ways_out(
     def offline(*_, **words):
         raise error
 
-    monkeypatch.setattr("maclcore.models.network.get_model", offline)
+    monkeypatch.setattr("maclcore.models.from_torchvision.get_model", offline)
     words = ["train", "--archive", str(archive), "--weights", "imagenet", "--quiet"]
     assert main(words) == 1
     err = capsys.readouterr().err

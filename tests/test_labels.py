@@ -1,5 +1,6 @@
 """Label statistics against loops over Python sets, on random and on hand-made tables."""
 
+from collections import Counter
 from decimal import Decimal
 
 import numpy as np
@@ -76,6 +77,32 @@ def test_statistics_of_a_table_done_by_hand():
     assert stats.support([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]).tolist() == [
         2, 5, 0, 0,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("of", ["cosine", "jaccard"])
+def test_similarities_of_all_pairs_are_those_of_a_loop(of):
+    y = np.random.default_rng(1).random((60, 5)) < 0.35
+    stats, found = LabelStatistics.from_labels(y), Counter()
+    images = [set(np.flatnonzero(row)) for row in y]
+    assert not all(images), "some have none, and are left out"
+    for i, a in enumerate(images):
+        for j, b in enumerate(images):
+            if i != j and a and b:
+                k = len(a & b)
+                found[
+                    round(k / (len(a) * len(b)) ** 0.5 if of == "cosine" else k / len(a | b), 12)
+                ] += 1
+    values, shares = stats.similarities(of)
+    assert values.tolist() == sorted(found) and shares.sum() == pytest.approx(1)
+    assert shares == pytest.approx([found[v] / found.total() for v in sorted(found)])
+
+
+def test_similarities_need_two_labelled_images_and_a_name():
+    stats = LabelStatistics.from_labels([[1, 0], [0, 0]])
+    with pytest.raises(ValueError, match="two images that have a label"):
+        stats.similarities()
+    with pytest.raises(ValueError, match="cosine or jaccard; got 'dice'"):
+        stats.similarities("dice")
 
 
 def test_supports_of_pairs_are_remembered_by_training_set(monkeypatch):

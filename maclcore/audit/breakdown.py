@@ -33,9 +33,9 @@ def query_labels(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     Rows (split_seed, query), a bool column a label; the counts are means over the splits.
     Raises ArchiveError if the archive is not there, ValueError if it is another than the runs'.
     """
-    columns = ["archive", "image_size", "archive: fingerprint"]
-    ((name, size, fingerprint),) = runs[columns].drop_duplicates().to_numpy(object).tolist()
-    archive = load_archive(name, image_size=size, progress=False)
+    columns = ["archive", "image_size", "bands", "archive: fingerprint"]
+    ((name, size, bands, fingerprint),) = runs[columns].drop_duplicates().to_numpy(object).tolist()
+    archive = load_archive(name, image_size=size, bands=bands, progress=False)
     if archive.fingerprint != fingerprint:
         raise ValueError(f"{name} here is not the archive of the runs: a file or label differs")
     labels = pd.DataFrame(archive.labels, columns=archive.label_names, index=archive.names)

@@ -11,6 +11,7 @@ def data(
     archive: Positional[str] = "synthetic",
     *,
     image_size: int = 64,
+    bands: str = "",
     data: Path | None = None,
 ) -> None:
     """Check an archive, decode it into the cache and print its data sheet.
@@ -19,13 +20,14 @@ def data(
     Example: python -m maclcore data dlrsd --data ~/archives
 
     Args:
-        archive: synthetic, {archives}, or a folder with images/ and labels.csv.
+        archive: synthetic, synthetic_sentinel, {archives}, or a folder with images/ and labels.csv.
         image_size: side of the decoded images in pixels.
+        bands: of images of many bands those to take, such as B4,B3,B2, s2 or s1; default: all.
         data: the folder that holds the archives; default: MACL_DATA.
     """
     from maclcore.data import describe, load_archive
 
-    print(describe(load_archive(archive, image_size=image_size, root=data)))
+    print(describe(load_archive(archive, image_size=image_size, root=data, bands=bands)))
 
 
 def prepare(

@@ -24,7 +24,8 @@ def archive_of(run: "Run", archive: str | None, data: Path | None) -> "Archive":
 
     use(data)
     if archive is not None:
-        return load_archive(archive, image_size=run.config.image_size)
+        of = run.config
+        return load_archive(archive, image_size=of.image_size, bands=of.bands)
     source = identify(run.config)
     try:
         check(run, source)

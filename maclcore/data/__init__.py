@@ -1,12 +1,15 @@
-"""From files on disk to `(N, 3, S, S)` uint8 images and `(N, L)` bool labels, split and in batches.
+"""From files on disk to `(N, C, S, S)` uint8 images and `(N, L)` bool labels, split and in batches.
 
 An archive is found and checked (`archives`, by `readers`, which share `reading`), drawn
-(`synthetic`) or got in (`prepare`, `extract`), decoded once (`cache`), split (`split`), and read
-for batch after batch (`stream`, in the order of `sampler`, changed by `augment`).
+(`synthetic`, `synthetic_sentinel`) or got in (`prepare`, `extract`), decoded once (`cache`), split
+(`split`), and read for batch after batch (`stream`, in the order of `sampler`, changed by `augment`
+or `augment_bands`). Images of many bands (`bands`, with `statistics`, found by `stacks`) are those
+of `sentinel`, or of a folder that says what it holds (`declared`); `maps` makes label sets of land
+cover.
 
-From here: the names below, and `maclcore.data.augment`, `cache`, `prepare`, `readers`, `sampler`,
-`stream` and `synthetic`. This room knows files, images and labels; it must not know losses,
-networks or runs.
+From here: the names below, and `maclcore.data.augment`, `augment_bands`, `bands`, `cache`,
+`prepare`, `readers`, `sampler`, `stream`, `synthetic` and `synthetic_sentinel`. This room knows
+files, images and labels; it must not know losses, networks or runs.
 """
 
 from maclcore.extras import need
@@ -21,6 +24,7 @@ from maclcore.data.archives import (
     load_archive,
     read_labels,
 )
+from maclcore.data.maps import labels_from_map
 from maclcore.data.reading import ArchiveError, ArchiveWarning
 from maclcore.data.split import Split, make_split
 
@@ -32,6 +36,7 @@ __all__ = [
     "Split",
     "archive_name",
     "describe",
+    "labels_from_map",
     "load_archive",
     "make_split",
     "read_labels",

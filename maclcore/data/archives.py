@@ -3,23 +3,29 @@
 A named archive lies in `<root>/<name>`, in its official tree (`readers`) or in the plain layout,
 which is also that of any folder of one's own: `images/<name>.<ext>` and `labels.csv`, whose first
 column is the image's name and whose others are one 0/1 column per label. Where there is a
-`labels.csv`, the plain layout is read.
+`labels.csv`, the plain layout is read. Images of many bands need a `bands.toml` beside it, too
+(`declared`).
 """
 
 import difflib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from maclcore import paths
-from maclcore.config import is_path
-from maclcore.data import cache, synthetic
+from maclcore.config import EMBEDDED, is_path
+from maclcore.data import bands as stacked
+from maclcore.data import cache, synthetic, synthetic_sentinel
+from maclcore.data.bands import Band
+from maclcore.data.declared import read_folder
 from maclcore.data.readers import READERS, Reader
 from maclcore.data.reading import (
     ABSENT,
@@ -30,10 +36,13 @@ from maclcore.data.reading import (
     printable,
     warn,
 )
+from maclcore.data.sentinel import SENTINEL
 from maclcore.data.split import Split, make_split
+from maclcore.data.stacks import take
 
+READERS.update(SENTINEL)
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
-ARCHIVES = ("synthetic", *READERS)
+ARCHIVES = (*EMBEDDED, *READERS)
 RGB = ("red", "green", "blue")
 
 
@@ -56,14 +65,16 @@ class Archive:
     footnote: str = ""
     contents: tuple[str, ...] = ()  #: of each image a hash of its file
     bands: tuple[str, ...] = RGB  #: what the C channels are
-    places: tuple[str, ...] = ()  #: of each image, where several show one place (its seasons)
+    places: tuple[str, ...] = ()  #: of each image, where some belong together in a split
+    grounds: tuple[str, ...] = ()  #: what each shows, where some show the same, in other seasons
 
     def __len__(self) -> int:
         return len(self.names)
 
     def split(self, seed: int, stratified: bool = False) -> Split:
         """Train, validation and test indices (`make_split`); warns of labels not trained on."""
-        split = make_split(self.labels, seed, stratified=stratified)
+        split = make_split(self.labels, seed, stratified=stratified, places=self.places)
+        split = split.judged(self.labels)
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
             f"{self.title}, split {seed}",
@@ -81,33 +92,40 @@ def load_archive(
     image_size: int = 64,
     root: str | Path | None = None,
     progress: bool = True,
+    bands: str = "",
     **options: Any,
 ) -> Archive:
     """An archive by name, or a folder in the plain layout, decoded to `image_size` pixels.
 
     A name is one of `ARCHIVES` or of another folder in `root` (default: `MACL_DATA`), or else in
     the working folder; what has a separator, such as ./d, is a path.
-    Options are those of its reader: `n`, `seed` (synthetic); `min_pixels` (dlrsd, whdld: how many
-    pixels of a mask make a label present, default 1); `labels="corrected"` (ml_aid: that table).
+    `bands`: of images of many bands those to take, in this order: names with commas ("B4,B3,B2"), a
+    sensor's ("s2", "s1"), or a product's ("s2_l1c": its 13, filled as declared); "": all there are.
+    Options are those of its reader: `n`, `seed` (of the two that are drawn); `min_pixels` (dlrsd,
+    whdld: how many pixels of a mask make a label present, default 1); `labels="corrected"`
+    (ml_aid: that table) or `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12:
+    `maclcore.data.sentinel`).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
-    for an option that the archive does not have. Warns once of files that are left out.
+    for an option that the archive does not have, ValueError for bands that it does not have. Warns
+    once of files that are left out.
     """
     if image_size < 1:
         raise ValueError(f"image_size is {image_size}; an image has at least 1 pixel")
     name = str(name_or_folder)
     reader = READERS.get(name)
-    read = _synthetic if name == "synthetic" else reader.read if reader else Reading.read_plain
+    draw = {"synthetic": _synthetic, "synthetic_sentinel": _synthetic_sentinel}.get(name)
+    read = draw or (reader.read if reader else read_folder)
     known = read.__kwdefaults__ or {}
     if unknown := sorted(set(options) - set(known)):
         allowed = ", ".join(known) or "none"
         raise TypeError(f"{name!r} has no option {', '.join(unknown)}; it has {allowed}")
-    if name == "synthetic":
-        return _synthetic(image_size, **options)
+    if draw:
+        return draw(image_size, bands, **options)
     folder = locate(name, root)
-    reading = Reading(folder, progress=progress)
+    reading = Reading(folder, progress=progress, asked=bands)
     if reader:
-        reading.title, reading.wanted = reader.title, reader.label_names
+        reading.title, reading.wanted, reading.size = reader.title, reader.label_names, reader.size
     read(reading, **options)
     return _finish(reading, reader, image_size)
 
@@ -125,10 +143,24 @@ def describe(archive: Archive, *, seed: int = 0, stratified: bool = False) -> st
         f"{printable(archive.title)}: {len(archive):,} images at {archive.images.shape[-1]} px, "
         f"{len(archive.label_names)} labels, {archive.labels.sum(axis=1).mean():.2f} per image",
         f"split {seed}{', stratified' * stratified}: {sizes} (train / validation / test)",
-        f"fingerprint {archive.fingerprint}\n",
-        pd.DataFrame(columns, index=[printable(name) for name in archive.label_names]).to_string(),
+        f"fingerprint {archive.fingerprint}",
     ]
+    if archive.bands != RGB:
+        lines.append(f"bands (share of pixels at 0 or 255): {_clipped(archive)}")
+    if archive.places:
+        lines.append(f"places: {len(set(archive.places)):,}, none of them in two parts")
+    if unlabelled := int((~archive.labels.any(axis=1)).sum()):
+        lines.append(f"images of which no label is known: {unlabelled:,}")
+    table = pd.DataFrame(columns, index=[printable(name) for name in archive.label_names])
+    lines += ["", table.to_string()]
     return "\n".join(lines + [f"\nNote: {archive.footnote}"] * bool(archive.footnote))
+
+
+def _clipped(archive: Archive) -> str:
+    """Of each band how much is too dark or too bright for its bytes, in up to 1,000 images."""
+    some = archive.images[:: -(-len(archive) // 1000)]
+    shares = [((band == 0) | (band == 255)).mean() for band in some.swapaxes(0, 1)]
+    return ", ".join(f"{b} {s:.0%}" for b, s in zip(archive.bands, shares, strict=True))
 
 
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -163,7 +195,7 @@ def locate(name: str, root: str | Path | None = None) -> Path:
             f"or {PLAIN_TREE}), or name the folder that holds {name}/ by MACL_DATA or --data; "
             f"`python -m maclcore data prepare {name}` fetches and unpacks it"
         )
-    known = ("synthetic", *READERS)
+    known = (*EMBEDDED, *READERS)
     near = difflib.get_close_matches(name, known, n=1)
     raise ArchiveError(
         f"no archive {name!r}{f', did you mean {near[0]!r}?' if near else ''}: it is none of "
@@ -173,7 +205,7 @@ def locate(name: str, root: str | Path | None = None) -> Path:
 
 def archive_name(name: str) -> str:
     """What an archive is found by from any folder: its name in the data folder, or its path."""
-    folder = None if name == "synthetic" or name in READERS else locate(name)
+    folder = None if name in EMBEDDED or name in READERS else locate(name)
     inside = folder is None or (not is_path(name) and folder == paths.data_root() / name)
     return name if inside else str(folder)
 
@@ -181,23 +213,10 @@ def archive_name(name: str) -> str:
 # --- Into memory --------------------------------------------------------------------------------
 
 
-def _synthetic(image_size: int, *, n: int = 2100, seed: int = 0) -> Archive:
-    code = sorted(Path(synthetic.__file__).parent.glob("*.py"))
-    source = [file.read_text(encoding="utf-8") for file in code]  # the content is what makes it
-    key = hashlib.sha256(json.dumps([source, n, image_size, seed]).encode()).hexdigest()
-    target = paths.cache_root() / f"synthetic-{image_size}px-{key[:16]}.npy"
-    labels_target = target.with_suffix(".labels.npy")
-
-    def write(temporary: Path) -> None:
-        images, labels = synthetic.generate(n, image_size, seed)
-        cache.cached(labels_target, lambda path: cache.save(path, labels))
-        cache.save(temporary, images)
-
-    def write_labels(temporary: Path) -> None:  # only where they alone were deleted
-        cache.save(temporary, synthetic.generate(n, image_size, seed)[1])
-
-    images = cache.cached(target, write)
-    labels = np.array(cache.cached(labels_target, write_labels))
+def _synthetic(image_size: int, bands: str, *, n: int = 2100, seed: int = 0) -> Archive:
+    _refuse(bands, "synthetic")
+    draw = partial(synthetic.generate, n, image_size, seed)
+    images, labels, key = _drawn("synthetic", [synthetic], [n, image_size, seed], draw)
     names = tuple(f"scene{i:05d}" for i in range(n))
     contents = tuple(f"{key[:8]}-{name}" for name in names)
     return _archive(
@@ -205,9 +224,57 @@ def _synthetic(image_size: int, *, n: int = 2100, seed: int = 0) -> Archive:
     )
 
 
+def _synthetic_sentinel(image_size: int, bands: str, *, n: int = 600, seed: int = 0) -> Archive:
+    products = stacked.PRODUCTS["s2_l1c"], stacked.PRODUCTS["s1"]
+    taken = stacked.taken(bands, products, set(synthetic_sentinel.BANDS))
+    chosen = tuple(band.name for band in taken)
+    draw = partial(synthetic_sentinel.generate, n, image_size, seed, chosen)
+    rule = [n, image_size, seed, taken, stacked.RULE]
+    packages = [synthetic, synthetic_sentinel]
+    images, labels, key = _drawn("synthetic_sentinel", packages, rule, draw)
+    names, places = synthetic_sentinel.names(n)
+    contents = tuple(f"{key[:8]}-{name}" for name in names)
+    return _archive(
+        *("synthetic_sentinel", images, labels, synthetic_sentinel.LABELS, names, contents, key),
+        "Synthetic Sentinel",
+        bands=chosen,
+        places=places,
+        grounds=places,
+    )
+
+
+def _drawn(
+    name: str, packages: list[ModuleType], rule: list, draw: Callable[[], tuple]
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Images and labels that `draw` makes, from the cache, and what they are known by: `rule`,
+    whose second is the images' size, and the content of the packages that draw them."""
+    folders = [Path(str(package.__file__)).parent for package in packages]
+    code = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    source = [file.read_text(encoding="utf-8") for file in code]  # the content is what makes it
+    key = hashlib.sha256(json.dumps([source, *rule]).encode()).hexdigest()
+    target = paths.cache_root() / f"{name}-{rule[1]}px-{key[:16]}.npy"
+    labels_target = target.with_suffix(".labels.npy")
+
+    def write(temporary: Path) -> None:
+        images, labels = draw()
+        cache.cached(labels_target, lambda path: cache.save(path, labels))
+        cache.save(temporary, images)
+
+    def write_labels(temporary: Path) -> None:  # only where they alone were deleted
+        cache.save(temporary, draw()[1])
+
+    images = cache.cached(target, write)
+    return images, np.array(cache.cached(labels_target, write_labels)), key
+
+
 def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive:
     """Match images and rows, decode, and then raise or warn of all that was found, once."""
-    name, images, rows = reading.folder.name, reading.images, reading.rows
+    name, bands = reading.folder.name, ()
+    if reading.products and reading.images:
+        bands = take(reading)
+    elif not any(reading.faults.values()):
+        _refuse(reading.asked, name)
+    images, rows = reading.images, reading.rows
     if images and rows:
         kind = "row without an image: add the image or remove the row"
         reading.faults[kind] += [rows[key][0] for key in rows if key not in images]
@@ -220,15 +287,11 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
     keys = sorted(images, key=lambda key: images[key].stem)
     try:
         if keys:
-            pixels, content, hashes = cache.cached_rows(
-                f"{name}-{image_size}px",
-                f"{cache.RESIZE_RULE}, S={image_size}",
-                partial(cache.decode, size=image_size),
-                [images[key] for key in keys],
-                reading.progress,
-            )
+            chosen = [images[key] for key in keys]
+            pixels, content, hashes = _decoded(reading, chosen, bands, image_size)
     except cache.Unreadable as error:
         kind = "image that cannot be decoded: convert it, copy it again, or remove it and its row"
+        kind = stacked.UNUSABLE if bands else kind
         reading.faults[kind] += error.problems
     if any(reading.faults.values()):
         text = message(f"{name} cannot be used", reading.faults)
@@ -237,21 +300,61 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
             text += f"\nExpected in {reading.folder}: {tree}"
         raise ArchiveError(text)
     warn(name, reading.notes)
-    if reader and reader.size not in (None, len(keys)):
-        part = f"{len(keys):,} of the archive's {reader.size:,} images."
+    if reading.size not in (None, len(keys)):
+        part = f"{len(keys):,} of the archive's {reading.size:,} images."
         reading.footnote = f"{part} {reading.footnote}".strip()
     labels = np.array([rows[key][1] for key in keys])
     names = tuple(images[key].stem for key in keys)
     titles = reading.title, reading.footnote
-    return _archive(name, pixels, labels, reading.label_names, names, hashes, content, *titles)
+    places = [reading.places.get(key, images[key].stem) for key in keys] if reading.places else []
+    return _archive(
+        *(name, pixels, labels, reading.label_names, names, hashes, content, *titles),
+        bands=tuple(band.name for band in bands) or RGB,
+        places=tuple(places),
+        # tiles of a scene lie at one place, and show each a ground of its own
+        grounds=tuple(
+            f"{place} {getattr(images[key], 'window', None) or ''}"
+            for key, place in zip(keys, places, strict=bool(places))
+        ),
+    )
+
+
+def _decoded(
+    reading: Reading, images: list, bands: tuple[Band, ...], size: int
+) -> tuple[np.ndarray, str, list[str]]:
+    stem, progress = f"{reading.folder.name}-{size}px", reading.progress
+    if bands:
+        return stacked.cached_stacks(stem, images, bands, size, progress)
+    rule, decode = f"{cache.RESIZE_RULE}, S={size}", partial(cache.decode, size=size)
+    return cache.cached_rows(stem, rule, decode, images, progress)
+
+
+def _refuse(bands: str, name: str) -> None:
+    if bands:
+        raise ValueError(
+            f"bands={bands!r}, but {name} has none to choose from: its images are read as "
+            f"{', '.join(RGB)}. GeoTIFFs of many bands need a bands.toml (maclcore.data.declared)"
+        )
 
 
 def _archive(
-    name, images, labels, label_names, names, contents, content, title, footnote=""
+    name,
+    images,
+    labels,
+    label_names,
+    names,
+    contents,
+    content,
+    title,
+    footnote="",
+    bands=RGB,
+    places=(),
+    grounds=(),
 ) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
+    digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
-    return Archive(
-        name, images, labels, label_names, names, fingerprint, title, footnote, tuple(contents)
-    )
+    of = fingerprint, title, footnote, tuple(contents), bands, places
+    of += (grounds if len(set(grounds)) < len(grounds) else (),)
+    return Archive(name, images, labels, label_names, names, *of)

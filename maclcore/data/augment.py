@@ -24,13 +24,13 @@ PARAMETERS = 11  # uniform numbers an image consumes
 LUMA = (0.299, 0.587, 0.114)
 
 
-def draw(n: int, *, seed: int, epoch: int, views: int = 1) -> Tensor:
-    """Uniform numbers (n, views * PARAMETERS), row i for image i and PARAMETERS columns a view.
+def draw(n: int, *, seed: int, epoch: int, views: int = 1, parameters: int = PARAMETERS) -> Tensor:
+    """Uniform numbers (n, views * parameters), row i for image i and `parameters` columns a view.
 
     A pure function of (seed, epoch, i); the first view's are the same however many there are.
     """
     generator = torch.Generator().manual_seed(_mix(seed, epoch))
-    return torch.cat([torch.rand(n, PARAMETERS, generator=generator) for _ in range(views)], dim=1)
+    return torch.cat([torch.rand(n, parameters, generator=generator) for _ in range(views)], dim=1)
 
 
 def augment(images: Tensor, uniform: Tensor) -> Tensor:
@@ -39,30 +39,40 @@ def augment(images: Tensor, uniform: Tensor) -> Tensor:
     In order: random resized crop, flips, rotation (reflected at the border), brightness,
     contrast, saturation, hue.
     """
-    images = images.float() / 255
-    height, width = images.shape[2:]
-    grid = F.affine_grid(
-        geometry(uniform[:, :7], height, width), list(images.shape), align_corners=False
-    )
-    # reflection: a rotated window may reach over the border by a few pixels
-    moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    moved = move(images.float() / 255, uniform[:, :7])
     matrix, shift = colour(uniform[:, 7:], moved)
     return torch.baddbmm(shift, matrix, moved.flatten(2)).clamp_(0, 1).view_as(moved)
 
 
-def geometry(u: Tensor, height: int, width: int) -> Tensor:
+def move(images: Tensor, u: Tensor, area: tuple = CROP_AREA, rotation: float = ROTATION) -> Tensor:
+    """Windows (N, C, H, W) of float images (N, C, H, W), by u (N, 7) as in `geometry`."""
+    grid = F.affine_grid(
+        geometry(u, *images.shape[2:], area, rotation), list(images.shape), align_corners=False
+    )
+    # reflection: a rotated window may reach over the border by a few pixels
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def geometry(
+    u: Tensor,
+    height: int,
+    width: int,
+    area: tuple = CROP_AREA,
+    rotation: float = ROTATION,
+) -> Tensor:
     """(N, 2, 3) matrices from output to input coordinates (both in [−1, 1]) from u (N, 7).
 
+    `area`: least and largest share of the image; `rotation`: largest angle in degrees.
     A window wider or higher than the image, 26 % of those drawn, is cut to it (torchvision: draws
-    again; ours keeps a row of numbers an image): its mean area is 0.74 of the image's, not 0.69.
+    again; ours keeps a row of numbers an image): the mean of 0.5–1 is 0.74 then, not 0.69.
     """
-    area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * u[:, 0]
+    share = area[0] + (area[1] - area[0]) * u[:, 0]
     low, high = math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])
     ratio = torch.exp(low + (high - low) * u[:, 1])
-    sx, sy = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    sx, sy = (share * ratio).sqrt().clamp(max=1), (share / ratio).sqrt().clamp(max=1)
     tx, ty = (1 - sx) * (2 * u[:, 2] - 1), (1 - sy) * (2 * u[:, 3] - 1)
     flip_x, flip_y = 1 - 2 * (u[:, 4] < 0.5).float(), 1 - 2 * (u[:, 5] < 0.5).float()
-    angle = math.radians(ROTATION) * (2 * u[:, 6] - 1)
+    angle = math.radians(rotation) * (2 * u[:, 6] - 1)
     cos, sin, aspect = angle.cos(), angle.sin(), width / height
     rows = (
         torch.stack([sx * flip_x * cos, -sx * flip_y * sin / aspect, tx], 1),

@@ -9,6 +9,7 @@ time, and is never changed; other content gets another name. Deleting any of the
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -107,16 +108,17 @@ def cached_rows(
     stem: str,
     rule: str,
     function: Callable[[Path], np.ndarray],
-    files: Sequence[Path],
+    files: Sequence[Any],
     progress: bool = False,
+    hashes: list[str] | None = None,
 ) -> tuple[np.ndarray, str, list[str]]:
     """The memory-mapped array whose row i is `function(files[i])`, its key, the files' hashes.
 
-    The key is the SHA-256 of `rule` and of the content of all files. A file that `function` rejects
-    with a ValueError, which names it, does not stop the others: all are told in one `Unreadable`,
-    nothing is kept.
+    The key is the SHA-256 of `rule` and of the content of all files, or of `hashes` if they are
+    something else than files. One that `function` rejects with a ValueError, which names it, does
+    not stop the others: all are told in one `Unreadable`, nothing is kept.
     """
-    hashes = content_hashes(files, progress)
+    hashes = content_hashes(files, progress) if hashes is None else hashes
     key = hashlib.sha256(json.dumps([rule, hashes]).encode()).hexdigest()
     target = paths.cache_root() / f"{stem}-{key[:16]}.npy"
     what = f"Decoding {stem}" * progress
@@ -156,10 +158,16 @@ def _no_stray_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
         warnings.filterwarnings("ignore", "Corrupt EXIF data")  # then there are none
-        yield
+        warnings.filterwarnings("ignore", "Dataset has no geotransform")  # bands need none
+        logger = logging.getLogger("PIL.TiffImagePlugin")  # of many bands Pillow says it has none
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = before
 
 
-def _write_rows(temporary: Path, function: Callable, files: Sequence[Path], what: str) -> None:
+def _write_rows(temporary: Path, function: Callable, files: Sequence[Any], what: str) -> None:
     # Plain writes, not a writable memory map: a full disk is then an OSError, not a crash.
     with open(temporary, "wb") as out, _no_stray_warnings():
         for i, row in enumerate(_parallel(function, files, what)):
@@ -234,14 +242,14 @@ def _mark(stream: BinaryIO) -> str:
         return ""
 
 
-def _parallel(function: Callable, files: Sequence[Path], what: str = "") -> Iterator:
+def _parallel(function: Callable, files: Sequence[Any], what: str = "") -> Iterator:
     """`map` over threads (Pillow and hashlib release the interpreter lock), in order.
 
     After the first ValueError nothing more is yielded; at the end all go into one `Unreadable`.
     """
     problems: list[str] = []
 
-    def guarded(file: Path) -> tuple:
+    def guarded(file: Any) -> tuple:
         try:
             return function(file), None
         except ValueError as error:

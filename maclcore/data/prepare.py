@@ -21,7 +21,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from maclcore import paths
-from maclcore.config import nearest
+from maclcore.config import EMBEDDED, nearest
 from maclcore.data.archives import Archive, describe, load_archive
 from maclcore.data.extract import MAX_BYTES, extract, packing
 from maclcore.data.readers import READERS
@@ -50,7 +50,7 @@ def prepare(
     downloads stay, as far as they may be right, and are resumed.
     """
     if name not in READERS:
-        if name == "synthetic" or Path(name).expanduser().is_dir():
+        if name in EMBEDDED or Path(name).expanduser().is_dir():
             raise ValueError(f"{name} needs no preparation: python -m maclcore data {name}")
         raise ValueError(f"no source of an archive {name!r}{nearest(name, READERS)}")
     root = paths.data_root() if root is None else Path(root).expanduser().absolute()

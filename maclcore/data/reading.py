@@ -5,15 +5,18 @@ import os
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from maclcore.data import cache
+
+if TYPE_CHECKING:
+    from maclcore.data.bands import Product, Stack
 
 # spellings of the distributed tables, and Table 3's
 SINGULAR = {"buildings": "building", "cars": "car", "tanks": "tank", "trees": "tree"}
@@ -41,18 +44,24 @@ class ArchiveWarning(UserWarning):
 class Reading:
     """What has been found so far in `folder`, faults included; a reader fills it in.
 
-    What becomes the archive are `images` and `rows`, each under its `_key`, and `label_names`.
+    What becomes the archive are `images` and `rows`, each under its `image_key`, and `label_names`.
     `faults` and `notes` hold, for each kind, with its remedy, one line an example.
+    Of images of many bands, which are `Stack`s, a reader says what their files hold (`products`).
+    `places`, under the same keys, where several images show one.
     """
 
     folder: Path
     progress: bool = False
+    asked: str = ""  # of many bands those to take, as in `load_archive`
     title: str = ""  # what a table must say of the archive; default: its folder's name
     footnote: str = ""
     wanted: tuple[str, ...] = ()  # the labels that a table must have, in this order; (): any
     label_names: tuple[str, ...] = ()
-    images: dict[str, Path] = field(default_factory=dict)
+    size: int | None = None  # images of the whole archive; None: not checked
+    images: "dict[str, Path | Stack]" = field(default_factory=dict)
     rows: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # where, (L,) bool
+    products: "list[Product]" = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -86,26 +95,33 @@ class Reading:
         """Images by key, in the folders and in all folders inside them."""
         found: dict[str, Path] = {}
         for folder in folders:
-            before, walk = len(found), os.walk(folder, onerror=self._no_folder)
-            for file in sorted(Path(at, name) for at, _, names in walk for name in names):
-                if file.name.startswith("."):
-                    continue
+            before = len(found)
+            for file in self.walk(folder):
                 if file.suffix.lower() not in cache.SUFFIXES:
                     kind = f"file left out, its suffix is none of {' '.join(cache.SUFFIXES)}"
                     self.notes[kind].append(str(file.relative_to(folder)))
-                elif (first := found.setdefault(_key(file.name), file)) is not file:
+                elif (first := found.setdefault(image_key(file.name), file)) is not file:
                     both = (str(f.relative_to(folder.parent)) for f in (first, file))
                     self.faults[DUPLICATE].append(" = ".join(both))
             if len(found) == before and folder.is_dir():
                 self.faults["folder without an image: is it unpacked?"].append(str(folder))
         return found
 
+    def walk(self, folder: Path) -> Iterator[Path]:
+        """All files in the folder and in all folders inside it, sorted, but hidden ones."""
+        walk = os.walk(folder, onerror=self._no_folder)
+        files = sorted(Path(at, name) for at, _, names in walk for name in names)
+        return (file for file in files if not file.name.startswith("."))
+
     def _no_folder(self, error: OSError) -> None:
         why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
         self.faults[ABSENT].append(f"{error.filename}{why}")
 
-    def read_table(self, file: Path) -> None:
-        """Set `label_names` and `rows` from a table of names and 0/1 cells."""
+    def read_table(self, file: Path, unlabelled: bool = False) -> None:
+        """Set `label_names` and `rows` from a table of names and 0/1 cells.
+
+        `unlabelled`: a row of zeros is no fault, but an image of which no label is known.
+        """
         faults = self.faults
         if not file.exists():
             faults[ABSENT].append(str(file))
@@ -138,14 +154,14 @@ class Reading:
             else:
                 pairs = zip(labels, cells, values, strict=True)
                 wrong = [f"{label} is {cell!r}" for label, cell, value in pairs if value is None]
-                wrong += ["no label"] * (not any(values) and not wrong)
+                wrong += ["no label"] * (not any(values) and not wrong and not unlabelled)
             wrong += ["no name"] * (not name)
-            if first := self.rows.get(_key(name)):
+            if first := self.rows.get(image_key(name)):
                 faults[DUPLICATE].append(f"{where} = {first[0]}")
             faults[ROWS] += [f"{where}: {', '.join(wrong)}"] if wrong else []
             row = [True] * len(labels) if wrong else [values[j] for j in order]
             if name:
-                self.rows[_key(name)] = (where, np.array(row, dtype=bool))
+                self.rows[image_key(name)] = (where, np.array(row, dtype=bool))
 
     def read_sets(self, lines: Iterable[tuple[str, str, Iterable[str]]]) -> None:
         """Set `label_names` and `rows` from lines (where it stands, image's name, its labels).
@@ -158,10 +174,10 @@ class Reading:
             wrong = ["no name"] * (not name) + ["no label"] * (not labels)
             wrong += [f"unknown label {x!r}" for x in sorted(labels - {*(self.wanted or labels)})]
             self.faults[SETS] += [f"{where}: {', '.join(wrong)}"] if wrong else []
-            if first := sets.get(_key(name)):
+            if first := sets.get(image_key(name)):
                 self.faults[DUPLICATE].append(f"{where} = {first[0]}")
             if name:
-                sets[_key(name)] = (where, labels)
+                sets[image_key(name)] = (where, labels)
         found = set().union(*(labels for _, labels in sets.values()))
         self.label_names = self.wanted or tuple(sorted(found))
         for key, (where, labels) in sets.items():
@@ -197,7 +213,7 @@ class Reading:
         self.faults[f"mask without a label of {least} pixels: lower min_pixels"] += empty
 
 
-def _key(name: str) -> str:
+def image_key(name: str) -> str:
     """What makes an image's name unique: neither case, suffix, folder nor Unicode composition."""
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     stem, suffix = os.path.splitext(name)

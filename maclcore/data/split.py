@@ -1,5 +1,6 @@
 """Train, validation and test: seeded, disjoint, complete, free of torch."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,23 +17,35 @@ class Split(NamedTuple):
     validation: np.ndarray
     test: np.ndarray
 
+    def judged(self, labels: np.ndarray) -> "Split":
+        """Without images whose row of labels (N, L) is empty, but for training: of what is not
+        known nobody can say whether it was found."""
+        known = np.asarray(labels, dtype=bool).any(axis=1)
+        return Split(self.train, *(part[known[part]] for part in self[1:]))
 
-def split_sizes(n: int) -> tuple[int, int, int]:
+
+def split_sizes(n: int, what: str = "images") -> tuple[int, int, int]:
     """The paper's sizes where an archive has the paper's size, else 70/10/20 (none empty)."""
     if n < 3:
-        raise ValueError(f"{n} images cannot be split in three; an archive needs at least 3")
+        raise ValueError(f"{n} {what} cannot be split in three; an archive needs at least 3")
     validation, test = max(1, round(0.1 * n)), max(1, round(0.2 * n))
     return PAPER_SIZES.get(n, (n - validation - test, validation, test))
 
 
-def make_split(labels: np.ndarray, seed: int, *, stratified: bool = False) -> Split:
+def make_split(
+    labels: np.ndarray, seed: int, *, stratified: bool = False, places: Sequence[str] = ()
+) -> Split:
     """Split the rows of `labels` (N, L) at `split_sizes(N)`.
 
     By default a random permutation, as in the paper; `stratified=True` follows the labels, so
     that each part gets its share of every label (of a label with very few images there is not
     always one for each part). The same seed gives the same split on every machine.
+    With `places`, one for each row, the places are split instead, at `split_sizes` of their number,
+    and a place has the labels of all its images: these stay together, for they show one scene.
     """
     labels = np.asarray(labels, dtype=bool)
+    if len(places):
+        return _by_place(labels, seed, stratified, places)
     sizes = split_sizes(len(labels))
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(labels))
@@ -40,6 +53,16 @@ def make_split(labels: np.ndarray, seed: int, *, stratified: bool = False) -> Sp
         return Split(*np.split(order, np.cumsum(sizes)[:-1]))
     part = _stratify(labels[order], np.array(sizes), generator)
     return Split(*(order[part == p] for p in range(3)))
+
+
+def _by_place(labels: np.ndarray, seed: int, stratified: bool, places: Sequence[str]) -> Split:
+    names, place = np.unique(np.asarray(places), return_inverse=True)
+    split_sizes(len(names), "places")
+    joined = np.zeros((len(names), labels.shape[1]), dtype=bool)
+    np.logical_or.at(joined, place, labels)
+    members = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
+    parts = make_split(joined, seed, stratified=stratified)
+    return Split(*(np.concatenate([members[p] for p in part]) for part in parts))
 
 
 def _stratify(labels: np.ndarray, sizes: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -16,7 +16,7 @@ DEVICE_SHARE = 0.4  # of a GPU's free memory: what an archive may take to be kep
 
 
 class Images:
-    """Images (N, 3, H, W) uint8; `images[index]` are those of an index (B,), on `device`.
+    """Images (N, C, H, W) uint8; `images[index]` are those of an index (B,), on `device`.
 
     The rows of a memory-mapped array, such as an archive's, are read from its file by position and
     never through the map, so that memory is that of some batches, whatever N is, and the system's

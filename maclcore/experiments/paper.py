@@ -13,7 +13,7 @@ train: 9 s (frozen; its features 10 minutes a seed before that), 210 s (quick), 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from maclcore.config import Config, nearest
+from maclcore.config import Config, Param, nearest
 from maclcore.losses import LOSSES, PAPER
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
@@ -43,6 +43,9 @@ AXES["frozen"] = AXES["paper"]
 SIGNS = (-1.0, -0.5, 0.0, 0.5, 1.5)
 #: ablations compare settings of one loss, some thirty runs: shorter than the tables below `paper`
 SHORT = {"smoke": {"epochs": 1}, "quick": {"epochs": 3}, "frozen": {}, "paper": {}}
+
+#: λ of `soft_weight`
+SOFT_WEIGHTS = (0.1, 1.0, 10.0)
 
 #: rows of the paper's tables, in its order between the reference rows
 METHODS = ("chance", "frozen", *PAPER, "oracle")
@@ -167,6 +170,30 @@ def alpha_sign(
     ]
 
 
+def soft_weight(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """SoftCon, of another paper: which weight λ of its soft part does anything?
+
+    Its plain part alone (λ = 0), λ = 0.1, 1 and 10 with the soft part averaged over all pairs, and
+    the other reading of its average, a sum over candidates, at 0.1. In the setting of the main
+    tables, which is not SoftCon's. 5 runs a seed, of which `other_losses` has two.
+    """
+    points: list[tuple[str, dict[str, Param]]] = [
+        ("infonce", {}),
+        *(("softcon", {} if weight == 0.1 else {"soft_weight": weight}) for weight in SOFT_WEIGHTS),
+        ("softcon", {"average": "candidates"}),
+    ]
+    return [
+        Config.from_profile(
+            profile, archive=archive, loss=loss, loss_params=params, seed=seed, split_seed=seed,
+            **overrides,
+        )
+        for seed in seeds
+        for loss, params in points
+    ]  # fmt: skip
+
+
 EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "main_tables": main_tables,
     "other_losses": other_losses,
@@ -175,6 +202,7 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "learning_rate": learning_rate,
     "pretraining": pretraining,
     "alpha_sign": alpha_sign,
+    "soft_weight": soft_weight,
 }
 
 

@@ -1,5 +1,6 @@
 """Run the configurations that the store lacks."""
 
+import json
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from maclcore import paths, store
 from maclcore.config import Config
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.experiments.workers import BUSY, place
+from maclcore.losses import LOSSES
 from maclcore.progress import Progress, countdown, say
 from maclcore.store import Run, collect, identity
 
@@ -174,10 +176,13 @@ def _estimate(config: Config, rows: pd.DataFrame) -> tuple[float, str]:
 
 
 def _alike(config: Mapping[str, Any]) -> tuple:
-    """What a run's time depends on; first its kind: training, or the name of a reference row, and
-    whether it works on stored features, which is another order of time."""
-    kind = config["loss"] if config["loss"] in REFERENCES else "training"
+    """What a run's time depends on; first its kind: training and its method, or the name of a
+    reference row, and whether it works on stored features, which is another order of time."""
+    method = LOSSES[config["loss"]].method if config["loss"] in LOSSES else "retrieval"
+    kind = config["loss"] if config["loss"] in REFERENCES else f"training, {method}"
     kind += " of the head" if (config.get("frozen_views") or 0) > 0 else ""
+    if not isinstance(settings := config["method_params"], str):  # as a table has it
+        config = {**config, "method_params": json.dumps(settings)}
     given = ((config.get(name), default) for name, default in COSTLY.items())
     return (kind, *(default if pd.isna(value) else value for value, default in given))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from maclcore import paths
+from maclcore.config import EMBEDDED
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper
 from maclcore.losses import LOSSES, method_label
@@ -39,7 +40,7 @@ def stored_experiment(*names: str) -> pd.DataFrame:
     profile, smoke runs left out. Empty if there are none. Runs on different contents of an archive
     have titles that tell them apart."""
     rows = collect()
-    rows = rows[(rows["archive"] != "synthetic") & (rows["profile"] != "smoke")]
+    rows = rows[~rows["archive"].isin(EMBEDDED) & (rows["profile"] != "smoke")]
     return _told_apart(of_experiments(names, rows))
 
 
@@ -87,10 +88,29 @@ def stored_alpha_sign() -> pd.DataFrame:
     rows = stored_experiment("alpha_sign")
     if rows.empty:
         return rows
-    rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
+    rows = named(rows)
     rows = _whole(rows, rows["loss_params"].str.contains("alpha"))
     order = [f"param: {name}" for name in ("alpha", "temperature", "reweight")]
     return rows.sort_values([*TABLE, *order, "seed"], kind="stable")
+
+
+def stored_soft_weight() -> pd.DataFrame:
+    """`stored_experiment("soft_weight")`, `loss` naming the variant, with the seeds that all of a
+    table's variants have (`_whole`)."""
+    rows = named(stored_experiment("soft_weight"))
+    return _whole(rows, pd.Series(True, index=rows.index))
+
+
+def stored_bands() -> pd.DataFrame:
+    """Rows of `collect()` of real archives of many bands, `loss` naming the variant; smoke runs
+    left out."""
+    rows = collect()
+    return named(rows[(rows["bands"] != "") & ~rows["archive"].isin(EMBEDDED)])
+
+
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `collect()`, `loss` naming the variant, such as "SoftCon, λ = 10"."""
+    return rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
 
 
 def _whole(rows: pd.DataFrame, core: pd.Series) -> pd.DataFrame:
@@ -147,7 +167,12 @@ def _list(seeds: Iterable[int]) -> str:
 
 
 def _variant(row: pd.Series) -> str:
-    """Such as "MACL, α = −0.5, τ = 0.3, w = 1"."""
+    """Such as "MACL, α = −0.5, τ = 0.3, w = 1"; what is no variant keeps its name."""
+    if row["loss"] == "softcon":
+        summed = ", summed" if row["param: average"] == "candidates" else ""
+        return f"SoftCon, λ = {row['param: soft_weight']:g}{summed}"
+    if row["loss"] not in ("macl", "mulsupcon"):
+        return row["loss"]
     if row["loss_params"] == "{}":
         return method_label(row["loss"]) + (", as printed" if row["loss"] == "macl" else "")
     if row["loss"] == "mulsupcon":

@@ -12,14 +12,18 @@ One alphabet of shapes: `N` images in a batch, `D` embedding, `L` labels; `z (N,
 * four losses also take `prototypes (L, D)`, learned, one a label, which join the images;
 * with `keys (M, D)` and `key_labels (M, L)`, from a momentum encoder, anchors are contrasted with
   those alone and nothing is left out (MoCo); in `lmsc` they join the images. They get no gradient;
+* `infonce` and `softcon` want a second view of each image: keys, those of the batch first, or a
+  batch [Z; K] of two views, whose image i + N/2 is image i again;
 * a number among the parameters may be a scalar tensor, which gets a gradient if it requires one;
 * whoever calls normalises `z`; un-normalised rows, NaN, an empty batch, shapes that disagree and
   labels other than 0/1 are a TypeError or ValueError;
 * an anchor without a positive contributes 0, and `reduction` says whether it counts in the mean;
   a batch without any positive gives 0, with a gradient of 0;
-* an image without labels is nobody's positive and stays in everybody's denominator;
+* an image without labels is nobody's positive and stays in everybody's denominator, but for the
+  soft part of `softcon`, which leaves it out;
 * `temperature` multiplies T: 0.3 for the baselines (§4.2), 1.0 for MACL, whose formula has none,
-  and 0.01 for OML, whose it is and which the paper may have run at 0.3 (§5.4.2).
+  0.01 for OML, whose it is and which the paper may have run at 0.3 (§5.4.2), and 0.2 for the plain
+  part of SoftCon, as in MoCo v2.
 """
 
 from maclcore.losses.kernel import REDUCTIONS
@@ -40,12 +44,14 @@ from maclcore.losses.registry import (
     pair_weights,
     register,
 )
+from maclcore.losses.softcon import infonce, softcon
 from maclcore.losses.supcon import supcon_all, supcon_any
 
 __all__ = [
     "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "Loss", "LossModule", "build_loss", "entry",
-    "l_wo_reg", "lbase", "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon", "oml",
-    "pair_weights", "register", "simdis", "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
+    "infonce", "l_wo_reg", "lbase", "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon",
+    "oml", "pair_weights", "register", "simdis", "softcon", "supcon_all", "supcon_any", "wg_macl",
+    "wg_mulsupcon",
 ]  # fmt: skip
 
 # the others as well; a file may have its loss's name, which stands for the loss

@@ -3,7 +3,11 @@
     L = reduce_i  - Σ_p W_ip [ s_ip / T_ip - log Σ_{a in A(i)} m_ia exp(s_ia / T_ia) ],    s = z cᵀ
 
 Three forms of one formula: `contrast` as it reads, through autograd; `TiledContrast` for large
-batches, and `checkpointed_contrast` where parameters are learned, both some anchors at a time.
+batches, and `checkpointed` where parameters are learned, both some anchors at a time. So it is
+with `agreement` and `TiledAgreement`, which ask something of each pair by itself:
+
+    L = mean_ij  softplus(s_ij / T) - S_ij s_ij / T,    s = z cᵀ
+
 Nothing here knows of labels.
 """
 
@@ -12,6 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -26,6 +31,22 @@ class Terms(NamedTuple):
     #: in the denominator, 0 or False for not at all; None: 1
     multiplicity: Tensor | None = None
     attract_only: bool = False  #: positives are never repelled (LReg)
+
+
+class Targets(NamedTuple):
+    """What a loss asks of each of (A, C) pairs by itself."""
+
+    S: Tensor  #: (A, C) in [0, 1], how likely it should be that the two are alike
+    T: Tensor | float  #: > 0, one for all
+    own: Tensor | None  #: (A,) the candidate that is the anchor itself, left out; None: none is
+    a: Tensor  #: (A,) 0/1, whether an anchor counts
+    m: Tensor  #: (C,) 0/1, whether a candidate counts
+
+    @property
+    def number(self) -> Tensor:
+        """How many pairs count."""
+        number = self.a.sum() * self.m.sum()
+        return number if self.own is None else number - self.a @ self.m[self.own]
 
 
 #: How anchors are averaged: Σ_i a_i L_i / Σ_i b_i, with (a, b) from R_i = Σ_p W_ip and |y_i|.
@@ -86,17 +107,50 @@ def pair_gradient(s: Tensor, W: Tensor, T: Tensor | float) -> Tensor:
     return torch.autograd.grad(L.sum(), s)[0]
 
 
+def agreement(s: Tensor, *targets) -> tuple[Tensor, Tensor]:
+    """Σ_ij a_i m_j [softplus(x_ij) - S_ij x_ij], x = s / T, of (A, C) pairs, and their number.
+
+    The cross-entropy of σ(x) with S, of `Targets`; differentiable any number of times.
+    """
+    S, T, own, a, m = targets
+    x = s / T
+    if own is not None:
+        x = x.scatter(1, own[:, None], torch.finfo(x.dtype).min)  # softplus and σ are 0
+        S = S.scatter(1, own[:, None], 0)
+    return a @ (softplus(x) - S * x) @ m, Targets(*targets).number
+
+
+#: log(1 + e^x), to the last digit in float64, too
+softplus = functools.partial(F.softplus, threshold=40)
+
+
 def per_pair(T: Tensor | float) -> bool:
     """Whether each pair has a temperature of its own."""
     return isinstance(T, Tensor) and T.ndim > 0
 
 
-class TiledContrast(torch.autograd.Function):
+class Tiled(torch.autograd.Function):
+    """A loss whose forward pass computes the gradient of z and c, and saves nothing else."""
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        gradients = [gradient for gradient in output[1:] if gradient is not None]
+        ctx.mark_non_differentiable(*gradients)
+        ctx.save_for_backward(*gradients)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, loss, *_):
+        dz, *dc = ctx.saved_tensors
+        return loss * dz, loss * dc[0] if dc else None, None, None
+
+
+class TiledContrast(Tiled):
     """Σ_i a_i L_i / Σ_i b_i with `contrast`'s L_i, never holding more than tile × C numbers.
 
     With p = softmax(s / T + log m) and R_i = Σ_p W_ip, ∂L_i/∂s_ia = (R_i p_ia - W_ia) / T_ia is at
-    hand as soon as the loss is: the forward pass computes the gradient of z and c, and saves
-    nothing else. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the anchors.
+    hand as soon as the loss is. `terms(rows)` gives `Terms`, own, R, a and b of a slice of the
+    anchors.
     """
 
     @staticmethod
@@ -134,28 +188,45 @@ class TiledContrast(torch.autograd.Function):
         scale = 1 / divisor.clamp(min=1)
         return loss * scale, dz.mul_(scale), None if c is z else dc.mul_(scale)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        gradients = [gradient for gradient in output[1:] if gradient is not None]
-        ctx.mark_non_differentiable(*gradients)
-        ctx.save_for_backward(*gradients)
+
+class TiledAgreement(Tiled):
+    """The mean of `agreement` over the pairs that count, never holding more than tile × C numbers.
+
+    ∂/∂s_ij of a pair is a_i m_j (σ(s_ij / T) - S_ij) / T. `terms(rows)` gives `Targets` of a slice
+    of the anchors.
+    """
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, loss, *_):
-        dz, *dc = ctx.saved_tensors
-        return loss * dz, loss * dc[0] if dc else None, None, None
+    def forward(z, c, terms, tile):
+        loss, number = z.new_zeros(()), z.new_zeros(())
+        dz = torch.zeros_like(z)
+        dc = dz if c is z else torch.zeros_like(c)
+        for start in range(0, len(z), tile):
+            rows = slice(start, start + tile)
+            S, T, own, a, m = targets = Targets(*terms(rows))
+            x = (z[rows] / T) @ c.T
+            if own is not None:
+                S.scatter_(1, own[:, None], 0)
+                x.scatter_(1, own[:, None], torch.finfo(x.dtype).min)
+            loss += a @ (softplus(x).addcmul_(S, x, value=-1) @ m)
+            number += targets.number
+            g = x.sigmoid_().sub_(S).mul_(m)
+            a_T = (a / T)[:, None]
+            dz[rows].add_(g @ c * a_T)
+            dc.addmm_(g.T, z[rows] * a_T)
+        scale = 1 / number.clamp(min=1)
+        return loss * scale, dz.mul_(scale), None if c is z else dc.mul_(scale)
 
 
-def checkpointed_contrast(z: Tensor, c: Tensor, terms: Callable, tile: int) -> Tensor:
-    """What `TiledContrast` computes, differentiable in all that `terms` depends on.
+def checkpointed(z: Tensor, c: Tensor, formula: Callable, terms: Callable, tile: int) -> Tensor:
+    """The dense `formula`, `summed` or `agreement`, differentiable in all that `terms` depends on.
 
-    Autograd through the dense formula, a tile of anchors at a time; each is computed again when its
-    gradient is due, so that memory is that of one.
+    Through autograd, a tile of anchors at a time; each is computed again when its gradient is due,
+    so that memory is that of one.
     """
 
     def part(anchors: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        return summed(anchors @ c.T, *terms(rows))
+        return formula(anchors @ c.T, *terms(rows))
 
     again = functools.partial(checkpoint, part, use_reentrant=False, preserve_rng_state=False)
     slices = [slice(start, start + tile) for start in range(0, len(z), tile)]

@@ -23,7 +23,7 @@ from maclcore.losses.kernel import (
     REDUCTIONS,
     Terms,
     TiledContrast,
-    checkpointed_contrast,
+    checkpointed,
     per_pair,
     summed,
 )
@@ -57,6 +57,7 @@ class Pairs:
     candidates: Tensor  #: (C, L) 0/1
     count: Tensor  #: (C,) how many candidates have that row
     own: Tensor | None  #: (A,) the row that holds the anchor itself; None: it is no candidate
+    twin: Tensor | None = None  #: (A,) the row of the anchor's other view, in losses that need it
 
     @classmethod
     def of(
@@ -74,7 +75,8 @@ class Pairs:
     def rows(self, rows: slice) -> "Pairs":
         """The pairs of some of the anchors."""
         own = None if self.own is None else self.own[rows]
-        return replace(self, y=self.y[rows], own=own)
+        twin = None if self.twin is None else self.twin[rows]
+        return replace(self, y=self.y[rows], own=own, twin=twin)
 
     @functools.cached_property
     def size(self) -> Tensor:
@@ -100,6 +102,12 @@ class Pairs:
     def jaccard(self) -> Tensor:
         """(A, C) |y_i ∩ y_p| / |y_i ∪ y_p|, 0 for two empty sets"""
         return self.shared / self.union
+
+    @functools.cached_property
+    def cosine(self) -> Tensor:
+        """(A, C) |y_i ∩ y_p| / √(|y_i| |y_p|), 0 where a set is empty"""
+        sizes = self.size.clamp(min=1)[:, None] * self.candidate_size.clamp(min=1)
+        return self.shared / sizes.sqrt()  # a root of both: never above 1 by rounding
 
     def total(self, weight: Tensor) -> Tensor:
         """Σ_{p in A(i)} weight_ip, (A, C) -> (A,)"""
@@ -232,14 +240,26 @@ def check_batch(z: Tensor, y, values: bool = True, name: str = "z", labels: str 
     return y.to(device=z.device, dtype=torch.bool)
 
 
+def check_keys(z: Tensor, y: Tensor, keys, key_labels, values: bool = True) -> tuple:
+    """Keys (M, D) beside anchors z, without a gradient, and their labels, after checking both."""
+    if keys is None:
+        return None, None
+    key_labels = check_batch(keys, key_labels, values, "keys", "key_labels")
+    for name, one, other in (("keys", keys, z), ("key_labels", key_labels, y)):
+        if one.shape[1] != other.shape[1]:
+            raise ValueError(f"{name} has {one.shape[1]} columns, anchors have {other.shape[1]}")
+    return keys.detach().to(z), key_labels
+
+
 def check_parameters(params: dict) -> None:
     """TypeError for a tensor that is no scalar, ValueError for a temperature that is not > 0."""
     for name, value in params.items():
         if isinstance(value, Tensor) and value.ndim:
             shape = tuple(value.shape)
             raise TypeError(f"{name} must be a number or a scalar tensor, got shape {shape}")
-    if not 0 < params.get("temperature", 1) < math.inf:
-        raise ValueError(f"temperature must be positive, got {params['temperature']}")
+    for name in ("temperature", "soft_temperature"):
+        if not 0 < params.get(name, 1) < math.inf:
+            raise ValueError(f"{name} must be positive, got {params[name]}")
 
 
 def is_learned(parameter) -> bool:
@@ -278,6 +298,26 @@ def masked(terms: Terms, pairs: Pairs) -> Terms:
         return terms._replace(multiplicity=m)
     W = torch.where(pairs.total(m)[:, None] > 0, terms.W, 0)
     return terms._replace(W=W, multiplicity=m)
+
+
+def computed(
+    z: Tensor, c: Tensor, terms, learned: bool, table=None, formula=summed, tiled=TiledContrast
+) -> Tensor:
+    """A loss of anchors z (A, D) and candidates c (C, D), by the form of the kernel that suits.
+
+    terms: `terms(rows)` is what `formula` takes of some anchors, and `tiled`, its form in tiles.
+    learned: whether a gradient of what `terms` depends on is asked for, beside that of z and c.
+    table: makes `terms` anew, with the same values, where many candidates are worth its cost.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        # small, or one graph that the compiler fuses by itself
+        if len(c) <= DENSE or torch.compiler.is_compiling():
+            total, divisor = formula(z @ c.T, *terms(slice(None)))
+            return total / divisor.clamp(min=1)
+        tile = max((TILE if z.device.type == "cpu" else GPU_TILE) // len(c), 32)
+        if learned:
+            return checkpointed(z, c, formula, terms, tile)
+        return tiled.apply(z, c, table() if table else terms, tile)[0]
 
 
 @overload
@@ -324,34 +364,24 @@ def pairwise(
     def loss(z: Tensor, y, *args, check=True, keys=None, key_labels=None, **params) -> Tensor:
         y = check_batch(z, y, check)
         z = z if z.dtype == torch.float64 else z.float()
-        if keys is not None:
-            if not queued:
-                raise ValueError(f"{weights.__name__} takes no keys: its form has no queue")
-            key_labels = check_batch(keys, key_labels, check, "keys", "key_labels")
-            keys = keys.detach().to(z)
+        if keys is not None and not queued:
+            raise ValueError(f"{weights.__name__} takes no keys: its form has no queue")
+        keys, key_labels = check_keys(z, y, keys, key_labels, check)
         prototypes = None
         if prototyped:
             prototypes, *args = args
             prototypes = unit_prototypes(prototypes, z, y.shape[1], check)
-        with torch.autocast(z.device.type, enabled=False):
-            pairs = Pairs.of(y, z.dtype, layout, key_labels)
+        pairs = Pairs.of(y, z.dtype, layout, key_labels)
 
-            def terms_of(part: Pairs) -> Terms:
-                return checked(part, *args, **params)
+        def terms_of(part: Pairs) -> Terms:
+            return checked(part, *args, **params)
 
-            anchors, candidates = arrange(layout, z, keys, prototypes)
-            # small, or one graph that the compiler fuses by itself
-            if len(candidates) <= DENSE or torch.compiler.is_compiling():
-                total, divisor = summed(anchors @ candidates.T, *complete(terms_of, pairs))
-                return total / divisor.clamp(min=1)
-            numbers = TILE if z.device.type == "cpu" else GPU_TILE
-            rows = max(numbers // len(candidates), 32)
-            if any(map(is_learned, params.values())):
-                return checkpointed_contrast(
-                    anchors, candidates, functools.partial(complete, terms_of, pairs), rows
-                )
-            terms = tiles(terms_of, pairs, len(z))
-            return TiledContrast.apply(anchors, candidates, terms, rows)[0]
+        return computed(
+            *arrange(layout, z, keys, prototypes),
+            functools.partial(complete, terms_of, pairs),
+            any(map(is_learned, params.values())),
+            table=functools.partial(tiles, terms_of, pairs, len(z)),
+        )
 
     _, *rest = inspect.signature(weights).parameters.values()
     if like is not None:

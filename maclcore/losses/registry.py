@@ -21,6 +21,7 @@ from maclcore.losses.oml import oml
 from maclcore.losses.overlap import lbase, simdis
 from maclcore.losses.pairs import Pairs
 from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
+from maclcore.losses.softcon import infonce, softcon
 from maclcore.losses.supcon import supcon_all, supcon_any
 
 
@@ -92,6 +93,7 @@ _JOINT = (
     r"-\sum_{p \in X} \frac{1}{|\mathbf{y}_i|} \sum_{l \in \mathbf{y}_i \cap \mathbf{y}_p} "
     r"\frac{r_{ip}}{\sum_{k \in X,\, l \in \mathbf{y}_k} r_{ik}} "
 )
+_INFONCE = _LOG_P.replace(r"\log", r"-\log").replace("s_{ip}", "s_{i,t(i)}")
 _WG = r"-\frac{1}{|\mathbf{y}_i|} "
 
 _KHOSLA = "Khosla et al., Supervised Contrastive Learning, NeurIPS 2020"
@@ -109,6 +111,15 @@ _HUANG = (
     "arXiv:2410.13439, 2024"
 )
 _IMBRIACO = "Imbriaco et al., Toward Multilabel Image Retrieval for Remote Sensing, IEEE TGRS 2022"
+_WANG = (
+    "Wang, Albrecht and Zhu, Multi-Label Guided Soft Contrastive Learning for Efficient Earth "
+    "Observation Pretraining, IEEE TGRS 2024"
+)
+_HE = (
+    "He et al., Momentum Contrast for Unsupervised Visual Representation Learning, CVPR 2020; van "
+    "den Oord et al., Representation Learning with Contrastive Predictive Coding, arXiv:1807.03748,"
+    " 2018"
+)
 _MACL = (
     "Amir and Aptoula, MACL: Multi-Label Adaptive Contrastive Learning Loss for Remote Sensing "
     "Image Retrieval, arXiv:2512.16294v1, 2025"
@@ -122,6 +133,7 @@ _COMPREHENSIVE = (
 _MULSUPCON = ("github.com/williamzhangsjtu/MulSupCon", "none stated")
 _OML = ("github.com/RImbriaco/OML", "MIT")
 _NO_CODE = ("none released", "none")
+_MOCO = ("github.com/facebookresearch/moco", "CC-BY-NC-4.0 (its README)")
 
 for _entry in (
     Loss(
@@ -192,6 +204,18 @@ for _entry in (
     Loss(
         "wg_macl", "Wg-MACL", "#FFBE00", wg_macl,
         _WG + _BY_LABEL + "w_{ip} " + _LOG_P_T, _MACL, *_NO_CODE, paper=True, queue="moco",
+    ),
+    Loss(
+        "softcon", "SoftCon", "#0000FF", softcon,
+        _INFONCE + r" + \frac{\lambda}{|A(i)|} \sum_{j \in A(i)} \Big[ \log(1 + \exp(s_{ij} / "
+        r"\tau_s)) - S_{ij} \frac{s_{ij}}{\tau_s} \Big], \quad S_{ij} = \frac{|\mathbf{y}_i "
+        r"\cap \mathbf{y}_j|}{\sqrt{|\mathbf{y}_i| |\mathbf{y}_j|}}",
+        _WANG, "no pretraining code released", "none",
+        two_views=True, queue="moco", method="softcon",
+    ),
+    Loss(
+        "infonce", "InfoNCE", "#220066", infonce, _INFONCE, _HE, *_MOCO,
+        two_views=True, queue="moco", method="softcon",
     ),
 ):  # fmt: skip
     register(_entry)
@@ -270,8 +294,9 @@ def build_loss(
     if loss.needs_prototypes and not (isinstance(stats, LabelStatistics) and embedding_dim):
         raise TypeError(f"{name} has prototypes: it needs stats and embedding_dim=D")
     module = LossModule(loss, stats, embedding_dim or 1, loss.defaults | params)
-    # a few label sets, so that a bad value fails here and not in mid-training
+    # two views of a few label sets, so that a bad value fails here and not in mid-training
     y = torch.ones(1, 1) if stats is None else torch.from_numpy(stats.sets[:64])
+    y = y.repeat(2, 1)
     z = torch.zeros(len(y), embedding_dim or 1)
     z[:, 0] = 1
     module(z, y)
@@ -291,7 +316,7 @@ def pair_weights(
     """
     loss = _resolve(name, stats, params)
     if loss.function.weights is None:
-        raise ValueError(f"{name} compares ranks, not pairs: it has no W and no T")
+        raise ValueError(f"{name} is no function of two label sets: it has no W and no T")
     y = as_labels(y)
     y = y if isinstance(y, Tensor) else torch.tensor(y)
     pairs = Pairs.of(y, torch.get_default_dtype(), loss.function.layout)

@@ -1,18 +1,12 @@
-"""The network of the paper (§4.2): a torchvision backbone and a two-layer projection head."""
+"""The network of the paper (§4.2): a backbone and a two-layer projection head."""
 
 import contextlib
-from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
 
-from maclcore.models.weights import known, weights_file
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from maclcore.models.backbones import build
 
 
 class Head(nn.Sequential):
@@ -33,12 +27,24 @@ class Head(nn.Sequential):
 class RetrievalNet(nn.Module):
     """Images to unit embeddings: backbone, global pooling, Linear-ReLU-Linear, L2 norm.
 
-    backbone: a classification model of torchvision; its last layer is replaced by the head.
-    weights: "imagenet" (torchvision's, downloaded once), "none", or a safetensors file in
-        torchvision's naming, by path or by name in the data folder's `weights/`. A file may be
-        partial: `fresh` lists what it lacks, and residual branches it lacks start at zero, so
-        that a ResNet computes the features of the layers that it does have.
+    backbone: a classification model of torchvision, or one of timm, timm/vit_small_patch14_dinov2;
+        its last layer is replaced by the head. Of a transformer of timm depth, embed_dim,
+        num_heads and patch_size may be set, for small images:
+        timm/vit_tiny_patch16_224:depth=6,patch_size=8.
+    weights: "imagenet" (the library's default, downloaded once), "none", or a file in the library's
+        naming, by path or by name in the data folder's `weights/`: safetensors, or a .pth or .pt
+        of tensors alone (`read_weights`). A file may be partial: `fresh` lists what it lacks, and
+        residual branches it lacks start at zero, so that a ResNet computes the features of the
+        layers that it does have. A transformer's table of positions is resampled to its patches.
     embedding_dim: D.
+    channels: of the images. The mean and standard deviation of three are those that the backbone
+        is made for, ImageNet's with torchvision; other numbers are only divided by 255.
+    first_layer: for other than three channels, unless a file has a first layer for them: "random",
+        as a layer of its kind starts, or "inflated", which spreads the mean of three loaded ones
+        over the channels (`set_channels`). Where nothing is loaded it is random.
+
+    ValueError for an unknown backbone, weights that do not fit, and an image size that the
+    patches do not divide; OSError for weights that are not here and cannot be downloaded.
     """
 
     def __init__(
@@ -47,21 +53,22 @@ class RetrievalNet(nn.Module):
         weights: str = "imagenet",
         embedding_dim: int = 256,
         image_size: int = 224,
+        channels: int = 3,
+        first_layer: str = "random",
     ) -> None:
         super().__init__()
-        self.fresh: list[str] = []
-        known(backbone)
-        if weights in ("imagenet", "none"):
-            self.backbone = _from_torchvision(backbone, weights, image_size)
-        else:
-            self.backbone, self.fresh = _from_file(backbone, weights_file(weights), image_size)
-        width = _remove_classifier(self.backbone, backbone)
-        self.head = Head(width, embedding_dim)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.channels = channels
+        built = build(backbone, weights, image_size, channels, first_layer)
+        self.backbone, self.fresh = built.module, built.fresh
+        self.head = Head(built.width, embedding_dim)
+        for name, values in (("mean", built.mean), ("std", built.std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled backbone features (N, F) of images (N, 3, H, W): uint8, or float in [0, 1]."""
+        """Pooled features (N, F) of images (N, channels, H, W): uint8, or float in [0, 1].
+
+        A vision transformer of timm gives its class token after the last norm, or what it pools.
+        """
         if images.dtype == torch.uint8:
             images = images.float() / 255
         return self.backbone((images - self.mean) / self.std)
@@ -73,13 +80,35 @@ class RetrievalNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.project(self.features(images))
 
+    def drop_tokens(self, ratio: float) -> None:
+        """Let the backbone drop that share of its tokens in training; 0: see all of them again.
+
+        ratio: in [0, 1). Which ones is drawn anew for each image and step, after positions are
+        added; the class token stays, and evaluation sees all. ValueError for another ratio, and
+        for a backbone without tokens.
+        """
+        from maclcore.models.from_timm import drop_tokens  # timm takes a second to import
+
+        drop_tokens(self.backbone, ratio)
+
+
+def synchronised(model: RetrievalNet) -> RetrievalNet:
+    """Let BatchNorm count the images of all processes: its statistics become those of the batch.
+
+    By timm's function, since its own layers of this kind apply an activation, too, which torch's
+    would leave out.
+    """
+    from timm.layers import convert_sync_batchnorm  # timm takes a second to import
+
+    return convert_sync_batchnorm(model)
+
 
 @torch.no_grad()
-def check_size(model: nn.Module, backbone: str, image_size: int) -> None:
+def check_size(model: RetrievalNet, backbone: str, image_size: int) -> None:
     """ValueError if `model` takes no images of that size; leaves its state as it is."""
     training, device = model.training, next(model.parameters()).device
     try:
-        model.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
+        model.eval()(torch.zeros(1, model.channels, image_size, image_size, device=device))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"{backbone} takes no images of {image_size} px ({str(error).splitlines()[0]}): "
@@ -106,61 +135,3 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def _from_torchvision(backbone: str, weights: str, image_size: int) -> nn.Module:
-    pretrained = get_model_weights(backbone).DEFAULT if weights == "imagenet" else None
-    try:
-        return get_model(backbone, weights=pretrained, **_size(backbone, image_size))
-    except (URLError, ConnectionError, TimeoutError) as error:
-        raise OSError(
-            f"the ImageNet weights of {backbone} cannot be downloaded ({error}): connect once, or "
-            "give a safetensors file by weights=FILE, or weights=none for random ones"
-        ) from error
-
-
-def _size(backbone: str, image_size: int) -> dict[str, int]:
-    return {"image_size": image_size} if backbone.startswith("vit_") else {}
-
-
-def _from_file(backbone: str, file: Path, image_size: int) -> tuple[nn.Module, list[str]]:
-    residual = any(kind in backbone for kind in ("resnet", "resnext"))
-    zero = {"zero_init_residual": True} if residual else {}
-    model = get_model(backbone, weights=None, **zero, **_size(backbone, image_size))
-    try:
-        with safe_open(file, framework="pt") as stored:
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{file} is not a readable safetensors file ({error})") from error
-    own = model.state_dict()
-    wrong = [
-        f"{name} {tuple(value.shape)}"
-        + (f", expected {tuple(own[name].shape)}" if name in own else ", no such tensor")
-        for name, value in state.items()
-        if name not in own or own[name].shape != value.shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{file.name} does not hold weights of {backbone}: {len(wrong)} of {len(state)} tensors"
-            f" do not fit, such as {'; '.join(wrong[:3])}"
-        )
-    model.load_state_dict(state, strict=False)
-    return model, sorted(set(own) - set(state))
-
-
-def _remove_classifier(model: nn.Module, name: str) -> int:
-    """Replace the layer that gives the 1,000 logits by the identity; its input width."""
-    for auxiliary in ("AuxLogits", "aux1", "aux2"):
-        if hasattr(model, auxiliary):
-            setattr(model, auxiliary, None)
-            model.aux_logits = False
-    layers = [
-        (path, layer)
-        for path, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.shape[0] == 1000
-    ]
-    if not layers:
-        raise ValueError(f"{name} has no final layer of 1,000 classes to replace")
-    path, layer = layers[-1]
-    model.set_submodule(path, nn.Identity())
-    return layer.weight.shape[1]

@@ -20,9 +20,11 @@ from maclcore.plots.galleries import gallery, image_grid, pipeline
 from maclcore.plots.labels import (
     confusion,
     cooccurrence,
+    cumulative,
     label_counts,
     set_frequencies,
     set_sizes,
+    similarities,
 )
 from maclcore.plots.losses import forces, label_terms, positive_sets
 from maclcore.plots.results import (
@@ -41,9 +43,9 @@ from maclcore.plots.training import lines, training_curves
 
 __all__ = [
     "REFERENCE_STYLE", "ablation", "archive_panels", "chance_to_oracle", "colour", "confusion",
-    "cooccurrence", "critical_difference", "differences", "differences_over", "forces", "gallery",
-    "heatmaps", "image_grid", "label", "label_bars", "label_counts", "label_terms", "lines",
-    "metric_panels", "pipeline", "positive_sets", "precision_recall", "query_scatter", "save",
-    "set_frequencies", "set_sizes", "show", "slug", "stamp", "surfaces", "surfaces_interactive",
-    "training_curves", "use_style",
+    "cooccurrence", "critical_difference", "cumulative", "differences", "differences_over",
+    "forces", "gallery", "heatmaps", "image_grid", "label", "label_bars", "label_counts",
+    "label_terms", "lines", "metric_panels", "pipeline", "positive_sets", "precision_recall",
+    "query_scatter", "save", "set_frequencies", "set_sizes", "show", "similarities", "slug",
+    "stamp", "surfaces", "surfaces_interactive", "training_curves", "use_style",
 ]  # fmt: skip

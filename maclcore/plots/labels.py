@@ -8,6 +8,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from maclcore.plots.style import legend
+
 
 def label_counts(table: pd.DataFrame) -> Figure:
     """Images per label on a logarithmic axis; rows are labels, columns archives or sources."""
@@ -65,4 +67,32 @@ def set_frequencies(counts: np.ndarray) -> Figure:
     ax.plot(np.arange(1, len(counts) + 1), np.sort(counts)[::-1], ".", ms=4)
     ax.set(xscale="log", yscale="log", xlabel="rank of the label set", ylabel="images with the set")
     ax.grid(alpha=0.3)
+    return fig
+
+
+def similarities(maps: Mapping[str, pd.DataFrame]) -> Figure:
+    """How alike some label sets are, 0 to 1: a panel a measure, its numbers in the cells."""
+    side = max(len(table) for table in maps.values())
+    fig, axes = plt.subplots(
+        1, len(maps), figsize=((0.5 * side + 1) * len(maps), 0.42 * side + 1), squeeze=False
+    )
+    for ax, (name, table) in zip(axes[0], maps.items(), strict=True):
+        sns.heatmap(
+            table, ax=ax, annot=True, fmt=".2f", annot_kws={"size": 8}, cbar=False, vmin=0, vmax=1,
+            cmap="viridis", square=True,
+        )  # fmt: skip
+        ax.set(title=name, xlabel="", ylabel="")
+        ax.tick_params(axis="y", rotation=0)
+    return fig
+
+
+def cumulative(shares: Mapping[str, pd.Series], xlabel: str, ylabel: str) -> Figure:
+    """Of each series, shares by value, how much lies at a value or below, in percent."""
+    fig, ax = plt.subplots(figsize=(6, 3.2))
+    for name, share in shares.items():
+        total = 100 * share.sort_index().cumsum()
+        ax.step([0, *total.index], [0, *total], where="post", label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(0, 101))
+    ax.grid(alpha=0.3)
+    legend(fig, "right center")
     return fig

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from maclcore import paths
+from maclcore.config import EMBEDDED
 
 PAGE = 840  # pixels
 
@@ -29,7 +30,7 @@ def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = 
     A figure that shows images of an archive names it: those of a real archive may not be
     redistributed and go to `private/` in that folder, which git ignores wherever it is.
     """
-    folder = paths.figures_root() / ("" if shows == "synthetic" else "private")
+    folder = paths.figures_root() / ("" if shows in EMBEDDED else "private")
     with paths.atomic_path(folder / f"{name}.png") as temporary:
         temporary.write_bytes(_png(_drawn(fig, dpi)))
     return folder / f"{name}.png"

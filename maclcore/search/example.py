@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maclcore.data import Archive
+from maclcore.data.archives import RGB
 from maclcore.data.cache import decode
 from maclcore.evaluation.embedding import embed
 from maclcore.evaluation.ranking import search
@@ -27,8 +28,14 @@ def by_example(
 ) -> tuple[dict[Path, list[Match]], list[str]]:
     """For each file its `k` best matches by the run's network, best first; and what went wrong.
 
-    A file that cannot be read is told in the second list, and stops no other.
+    A file that cannot be read is told in the second list, and stops no other. ValueError for a run
+    of other bands than red, green and blue, which a file of an image has.
     """
+    if archive.bands != RGB:
+        raise ValueError(
+            f"{run.run_id} was trained on {', '.join(archive.bands)}; an example is an image in "
+            "red, green and blue"
+        )
     model = load_model(run)
     pixels, problems = {}, []
     for file in files:

@@ -54,7 +54,7 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
     """
     try:
         archive = archive or load_archive(
-            config.archive, image_size=config.image_size, progress=progress
+            config.archive, image_size=config.image_size, progress=progress, bands=config.bands
         )
     except ArchiveError as error:
         raise ArchiveError(f"{error}{_but_stored(config)}") from error
@@ -185,7 +185,8 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
             f"which images {run.run_id} was trained on is not known here, and some may be among "
             f"these: bring its archive, {run.config.archive}, as it was"
         )
-    split = make_split(table.drop(columns=CONTENT).to_numpy(), run.config.split_seed)
+    places, labels = _take_places(table), table.drop(columns=CONTENT).to_numpy()
+    split = make_split(labels, run.config.split_seed, places=places).judged(labels)
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
     seen = set(table[CONTENT].iloc[split.train])
@@ -207,6 +208,7 @@ def check_unseen(run: Run, archive: Archive, index: np.ndarray) -> None:
 # --- What an archive held, so that a change of it can be told ------------------------------------
 
 CONTENT = "content"  # before a column "label: …" for each label
+PLACE = "place"  # after it, of archives that show places several times
 
 
 def remember(archive: Archive) -> None:
@@ -232,8 +234,15 @@ def _memory(fingerprint: str) -> Path:
 def _table(archive: Archive) -> pd.DataFrame:
     columns = [f"label: {name}" for name in archive.label_names]
     table = pd.DataFrame(archive.labels, index=archive.names, columns=columns)
+    if archive.places:
+        table.insert(0, PLACE, list(archive.places))
     table.insert(0, CONTENT, list(archive.contents))
     return table
+
+
+def _take_places(table: pd.DataFrame) -> list[str]:
+    """The column PLACE, which leaves the table; [] if there is none."""
+    return list(table.pop(PLACE)) if PLACE in table else []
 
 
 def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
@@ -245,6 +254,7 @@ def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
             stored = run.result["archive"]
             was += f", {stored['title']}, split {stored['split']}"
         return [f"other images or labels ({was}; here {archive.fingerprint}, {archive.title})"]
+    before_places, now_places = (_take_places(table) for table in (before, now))
     common = before.index.intersection(now.index)
     more, fewer = len(now) - len(common), len(before) - len(common)
     changed = (before[CONTENT][common] != now[CONTENT][common]).sum()
@@ -257,6 +267,8 @@ def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
         found.append("other labels")
     elif list(before) != list(now):
         found.append("labels in another order")
+    if not found and before_places != now_places:
+        found.append("other places")
     return found or ["images read by another version"]
 
 

@@ -22,7 +22,8 @@ from maclcore.store.files import RESULT, TRANSFER, log, parsed
 from maclcore.store.run import LEASE, Run
 
 #: what may differ between the configurations of runs that are compared
-FREE = {"loss", "loss_params", *REPLICATE}
+FREE = {"loss", "loss_params", "method_params", *REPLICATE}
+DEFAULTS = Config().to_dict()
 
 
 def runs() -> pd.DataFrame:
@@ -90,8 +91,8 @@ def collect() -> pd.DataFrame:
     """One row a finished run, indexed by run_id: configuration, metrics, provenance as columns.
 
     Metrics have their own names, those of the backbone's features `backbone: <name>`, the
-    loss's parameters, defaults included, `param: <name>`, and what probes have said
-    `<probe>: <name>`, such as `linear: macro mAP`.
+    loss's parameters, defaults included, `param: <name>`, settings of its method `method: <name>`,
+    and what probes have said `<probe>: <name>`, such as `linear: macro mAP`.
     """
     results = _results()
     if not results:
@@ -103,11 +104,12 @@ def collect() -> pd.DataFrame:
 
 
 def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, Any]:
-    config = result["config"]
+    config = {**DEFAULTS, **result["config"]}  # of fields that came later: their defaults
     return {
         **config,
-        "loss_params": json.dumps(config["loss_params"]),
+        **{name: json.dumps(config[name]) for name in ("loss_params", "method_params")},
         **{f"param: {name}": value for name, value in result["loss"].items()},
+        **{f"method: {name}": value for name, value in result.get("method", {}).items()},
         **result["metrics"],
         **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
         **{f"archive: {name}": v for name, v in result["archive"].items()},

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from maclcore import paths
 from maclcore.config import Config
-from maclcore.data.augment import RULE, augment, draw
+from maclcore.data.augment_bands import augmentation
 from maclcore.data.cache import cached, save
 from maclcore.data.stream import Images
 from maclcore.evaluation.embedding import embed
@@ -32,6 +32,7 @@ class Pixels:
     def __init__(self, images: Images, source: Source, on: torch.device) -> None:
         self.images, self.config, self.on = images, source.config, on
         self.rows = torch.from_numpy(source.split.train)
+        self.augmentation = augmentation(source.archive.bands)
         self.precision = precision(source.config, on)
 
     def trained(self, model: nn.Module) -> nn.Module:
@@ -40,7 +41,10 @@ class Pixels:
 
     def of_epoch(self, epoch: int, views: int) -> Tensor:
         """(n, views * U): what differs between the views of the n training images in an epoch."""
-        return draw(len(self.images), seed=self.config.seed, epoch=epoch, views=views)[self.rows]
+        drawn = self.augmentation.draw(
+            len(self.images), seed=self.config.seed, epoch=epoch, views=views
+        )
+        return drawn[self.rows]
 
     def ahead(self, batches: Sequence[Tensor]) -> Iterable[Tensor]:
         """Batches of images (B,), each when it has been read."""
@@ -51,7 +55,7 @@ class Pixels:
         `config.micro_batch` at a time."""
 
         def forward(index: Tensor, uniform: Tensor) -> Tensor:
-            images = augment(self.images[index], uniform)
+            images = self.augmentation.augment(self.images[index], uniform)
             with autocast(self.on, self.precision):
                 return network(images.contiguous(memory_format=torch.channels_last))
 
@@ -110,7 +114,8 @@ def frozen_features(model: RetrievalNet, source: Source, on: torch.device) -> Fe
     for name, value in model.backbone.state_dict().items():
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     rule = [source.archive.fingerprint, config.image_size, config.frozen_views, config.seed]
-    digest.update(json.dumps([*rule, precision(config, on), *RULE]).encode())
+    rule += [precision(config, on), *augmentation(source.archive.bands).rule]
+    digest.update(json.dumps(rule).encode())
     target = paths.cache_root() / f"features-{digest.hexdigest()[:16]}.npy"
     write = partial(_write, model=model, source=source, on=on)
     clean, views = np.split(cached(target, write), [len(source.archive)])
@@ -122,11 +127,11 @@ def _write(temporary: Path, model: RetrievalNet, source: Source, on: torch.devic
     config, archive = source.config, source.archive
     images = Images(archive.images, on)
     look = partial(embed, model, images, device=on, precision=precision(config, on))
-    parts = [look()[1]]
+    parts, change = [look()[1]], augmentation(archive.bands)
     for view in range(config.frozen_views):
-        varied = draw(len(archive), seed=config.seed, epoch=view).to(on)
+        varied = change.draw(len(archive), seed=config.seed, epoch=view).to(on)
         _, features = look(
-            source.split.train, transform=lambda x, i, v=varied: augment(x, v[i.to(on)])
+            source.split.train, transform=lambda x, i, v=varied: change.augment(x, v[i.to(on)])
         )
         parts.append(features)
     save(temporary, torch.cat(parts).numpy())

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class MomentumQueue(nn.Module):
-    """A slow copy of a network, and the last `size` keys it gave with their labels.
+    """A slow copy of a network, and the last `size` keys it gave with their labels (0: none).
 
     As in the released code of MulSupCon: only parameters follow the network, buffers of BatchNorm
     run freely; the queue is used only once it has been full; and it is read before the batch is
@@ -44,6 +44,7 @@ class MomentumQueue(nn.Module):
 
     def enqueue(self, keys: Tensor, labels: Tensor) -> None:
         """The batch's keys come in, the oldest go out."""
-        self.keys = torch.cat([self.keys, keys.detach()])[-len(self.keys) :]
-        self.labels = torch.cat([self.labels, labels])[-len(self.labels) :]
+        # counted from the front: the last 0 of a list are not `[-0:]`, which is all of it
+        self.keys = torch.cat([self.keys, keys.detach()])[len(keys) :]
+        self.labels = torch.cat([self.labels, labels])[len(keys) :]
         self.seen += len(keys)

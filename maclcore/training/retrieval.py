@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
+from maclcore.config import Config
 from maclcore.data.stream import Images
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
-from maclcore.models.network import RetrievalNet, check_size
+from maclcore.models.network import RetrievalNet, check_size, synchronised
 from maclcore.models.weights import weights_content
 from maclcore.progress import say
 from maclcore.store import Run
@@ -54,13 +55,16 @@ class Retrieval(Method):
                 self.trained, config.queue, config.embedding_dim, archive.labels.shape[1]
             )
         self.views = 2 if config.queue else config.views
+        #: the training image (n,) that each one's second view shows: itself
+        self.second = torch.arange(len(self.rows))
 
     def begin(self, epoch: int) -> None:
         self.varied = self.inputs.of_epoch(epoch, self.views)
 
     def ahead(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        own = [self.rows[self.parts(batch)[self.rank]] for batch in batches]
-        for batch, _ in zip(batches, self.inputs.ahead(own), strict=True):
+        own = [self.parts(batch)[self.rank] for batch in batches]
+        shown = [torch.cat([part, self.second[part]]).unique() for part in own]
+        for batch, _ in zip(batches, self.inputs.ahead([self.rows[s] for s in shown]), strict=True):
             yield batch
 
     def parts(self, batch: Tensor) -> Sequence[Tensor]:
@@ -69,24 +73,38 @@ class Retrieval(Method):
 
     def step(self, batch: Tensor) -> dict[str, Tensor]:
         """Each process embeds its part of the images, and has the loss of all of them."""
-        parts = self.parts(batch)
-        own, sizes = parts[self.rank], list(map(len, parts))
-        y, index = self.y[self.rows[batch].to(self.on)], self.rows[own]
-        first, *second = self.varied[own].chunk(self.views, dim=1)
+        z, y, keys = self.seen(batch)
+        return {"loss": self.loss(z, y, **keys)}
+
+    def seen(self, batch: Tensor, swapped: bool = False) -> tuple[Tensor, Tensor, dict]:
+        """What a loss is given for a batch: embeddings z, labels y, and keys if there is a queue.
+
+        Without one, z and y have the batch in its first view, and then in its second. `swapped`
+        exchanges the views.
+        """
+        views = list(enumerate([batch, self.second[batch]][: self.views]))  # and whom each shows
+        views = views[::-1] if swapped else views
+        sizes = [len(part) for part in self.parts(batch)]
+        y = [self.y[self.rows[shown].to(self.on)] for _, shown in views]
+        given = [self.given(view, self.parts(shown)[self.rank]) for view, shown in views]
         if self.queue is not None:
             with torch.no_grad():
-                new = self.inputs.through(self.queue.encoder, index, *second)
+                new = self.inputs.through(self.queue.encoder, *given[1])
             new = distributed.gather(new, sizes)
-            keys = self.queue.contrast(self.form, new, y)
-            self.queue.enqueue(new, y)
-            z = distributed.gather(self.inputs.through(self.trained, index, first), sizes)
-            return {"loss": self.loss(z, y, **keys)}
-        views = [first, *second]
-        z = self.inputs.through(self.trained, index.repeat(len(views)), torch.cat(views))
-        z = distributed.gather(z, [size * len(views) for size in sizes])
-        # each process has all views of its part, one after the other
-        batch = torch.cat([part.repeat(len(views)) for part in parts])
-        return {"loss": self.loss(z, self.y[self.rows[batch].to(self.on)])}
+            keys = self.queue.contrast(self.form, new, y[1])
+            self.queue.enqueue(new, y[1])
+            return (
+                distributed.gather(self.inputs.through(self.trained, *given[0]), sizes),
+                y[0],
+                keys,
+            )
+        index, varied = map(torch.cat, zip(*given, strict=True))
+        z = self.inputs.through(self.trained, index, varied).tensor_split(self.views)
+        return torch.cat([distributed.gather(view, sizes) for view in z]), torch.cat(y), {}
+
+    def given(self, view: int, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Index and augmentation of some training images in one of the epoch's views."""
+        return self.rows[images], self.varied.chunk(self.views, dim=1)[view][images]
 
     def after_step(self) -> None:
         if self.queue is not None:
@@ -118,17 +136,24 @@ def network(source: Source, on: torch.device, progress: bool) -> tuple[Retrieval
     """The network of a configuration as it starts, and what it is given."""
     config = source.config
     torch.manual_seed(config.seed)
-    model = RetrievalNet(config.backbone, config.weights, config.embedding_dim, config.image_size)
+    model = _fresh(config, config.weights, len(source.archive.bands))
     check_size(model, config.backbone, config.image_size)
     if model.fresh and progress:
         say(f"{config.weights} lacks, so freshly initialised: {', '.join(model.fresh)}")
     if on.type == "cuda" and distributed.world()[1] > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = synchronised(model)
     model = model.to(on, memory_format=torch.channels_last)
     if config.frozen_views:
         return model, frozen_features(model, source, on)
     images = Images(source.archive.images, on, keep=config.loss in LOSSES)
     return model, Pixels(images, source, on)
+
+
+def _fresh(config: Config, weights: str, channels: int) -> RetrievalNet:
+    return RetrievalNet(
+        config.backbone, weights, config.embedding_dim, config.image_size, channels,
+        config.first_layer,
+    )  # fmt: skip
 
 
 def load_model(run: Run) -> RetrievalNet:
@@ -160,7 +185,8 @@ def load_model(run: Run) -> RetrievalNet:
             )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = RetrievalNet(config.backbone, weights, config.embedding_dim, config.image_size)
+        bands = run.result["archive"].get("bands")
+        model = _fresh(config, weights, len(bands.split(",")) if bands else 3)
     with safe_open(file, framework="pt") as stored:
         state = {k: stored.get_tensor(k) for k in stored.keys()}  # noqa: SIM118
         of = stored.metadata()

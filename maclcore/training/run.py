@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from maclcore import paths, store
-from maclcore.config import Config
-from maclcore.evaluation.reference import LABELS_ALONE
+from maclcore.config import Config, nearest
+from maclcore.data.archives import RGB
+from maclcore.evaluation.reference import LABELS_ALONE, REFERENCES
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.losses import LOSSES, entry
 from maclcore.progress import say
@@ -20,9 +21,10 @@ from maclcore.store.identity import Source, claim, identify, remember, told
 from maclcore.training import checkpoint, distributed
 from maclcore.training.loop import Loop, Method, Outcome, environment
 from maclcore.training.retrieval import Retrieval, network
+from maclcore.training.softcon import SoftCon
 
 #: the ways of training; a loss's entry in the registry names the one that it has
-METHODS: dict[str, Callable[[Source, torch.device, bool], Method]] = {"retrieval": Retrieval}
+METHODS: dict[str, Callable[..., Method]] = {"retrieval": Retrieval, "softcon": SoftCon}
 
 
 def train(
@@ -93,6 +95,7 @@ def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
         "loss": {**LOSSES[config.loss].defaults, **config.loss_params}
         if config.loss in LOSSES
         else {},
+        **({"method": settings} if (settings := method_settings(config)) else {}),
         "metrics": outcome.embedding.summary(),
         "metrics_backbone": outcome.backbone.summary() if outcome.backbone else {},
         "queries": len(split.test),
@@ -103,6 +106,7 @@ def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
             "footnote": archive.footnote,
             "fingerprint": archive.fingerprint,
             "split": "/".join(str(len(part)) for part in split),
+            **({"bands": ",".join(archive.bands)} if archive.bands != RGB else {}),
         },
         "identity": source.identity,
         "environment": hardware,
@@ -130,6 +134,21 @@ def _outcome(source: Source, run: Run, on: torch.device, progress: bool) -> Outc
         model, inputs = network(source, on, progress)
         _, h = inputs.embed(model, source.split.test)
         return Outcome(evaluate(h, y_test), tensors={"embeddings": {"z": h}})
-    method = METHODS[entry(config.loss).method](source, on, progress)
+    method = METHODS[entry(config.loss).method](source, on, progress, **method_settings(config))
     Loop(method, run.folder, on, f"{config.run_id}@{source.key}").fit(progress)
     return method.outcome() if first else None
+
+
+def method_settings(config: Config) -> dict[str, Any]:
+    """The settings of a configuration's way of training, defaults included.
+
+    TypeError, naming the nearest one, for a setting that the method does not have.
+    """
+    if config.loss in REFERENCES:
+        return {}
+    name = entry(config.loss).method
+    known = METHODS[name].__init__.__kwdefaults__ or {}
+    for key in config.method_params.keys() - known.keys():
+        has = nearest(key, known) if known else "; it has none"
+        raise TypeError(f"{config.loss} is trained by {name}, without a setting {key!r}{has}")
+    return {**known, **config.method_params}

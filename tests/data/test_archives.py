@@ -143,7 +143,9 @@ def test_an_archive_that_is_absent_or_empty_says_what_is_expected(tmp_path, name
 @pytest.mark.parametrize("name, near", [("dlsrd", "'dlrsd'"), ("ml-aid", "'ml_aid'"), ("", None)])
 def test_an_unknown_name_gets_the_nearest_one(tmp_path, name, near):
     message = fails(name, root=tmp_path)
-    assert f"no archive {name!r}" in message and "synthetic, dlrsd, ucm_multilabel" in message
+    assert (
+        f"no archive {name!r}" in message and "synthetic_sentinel, dlrsd, ucm_multilabel" in message
+    )
     assert near is None or f"did you mean {near}?" in message
 
 

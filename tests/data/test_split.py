@@ -54,6 +54,18 @@ def test_the_default_is_one_permutation_cut_in_three():
     assert np.array_equal(order, np.concatenate(make_split(~y, 7))), "labels must not matter"
 
 
+def test_what_has_no_label_is_trained_on_and_not_judged():
+    y = long_tailed(300)
+    y[::7] = False
+    whole = make_split(y, 3)
+    split = whole.judged(y)
+    assert np.array_equal(split.train, whole.train) and (split.train % 7 == 0).any()
+    for part, before in zip(split[1:], whole[1:], strict=True):
+        assert part.tolist() == [i for i in before if i % 7] and len(part) < len(before)
+    full = make_split(long_tailed(300), 3)
+    assert all(map(np.array_equal, full.judged(long_tailed(300)), full))
+
+
 def test_stratified_parts_hold_their_share_of_every_label():
     y = long_tailed(2100)
     share = np.array(split_sizes(2100)) / 2100
@@ -127,3 +139,34 @@ def test_the_splits_of_a_small_archive_as_they_ever_were():
     ties = [make_split(np.ones((7, 1)), seed, stratified=True) for seed in range(6)]
     held = [(split.validation.item(), split.test.item()) for split in ties]
     assert held == [(1, 0), (3, 6), (4, 1), (4, 3), (6, 3), (5, 6)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 5), min_size=3, max_size=20),
+    seed=st.integers(0, 99),
+    flag=st.booleans(),
+)
+def test_images_of_one_place_stay_together(counts, seed, flag):
+    names = [f"p{i:02}" for i, count in enumerate(counts) for _ in range(count)]
+    draw = np.random.default_rng(seed)
+    places, y = draw.permutation(names), draw.random((len(names), 3)) < 0.3
+    split = make_split(y, seed, stratified=flag, places=places)
+    assert sorted(np.concatenate(split)) == list(range(len(names)))
+    parts = [set(places[part]) for part in split]
+    assert tuple(map(len, parts)) == split_sizes(len(counts))
+    assert len(set().union(*parts)) == len(counts)
+    # by hand: the places, sorted by name, with the labels of all their images, split as images are
+    joined = [y[places == name].any(axis=0) for name in sorted(set(names))]
+    wanted = make_split(np.array(joined), seed, stratified=flag)
+    assert [{f"p{i:02}" for i in part} for part in wanted] == parts
+
+
+def test_a_place_an_image_is_the_split_of_images():
+    y = long_tailed(40)
+    names = [f"{i:02}" for i in range(40)]
+    for flag in (False, True):
+        parts = make_split(y, 3, stratified=flag), make_split(y, 3, stratified=flag, places=names)
+        assert all(np.array_equal(a, b) for a, b in zip(*parts, strict=True))
+    with pytest.raises(ValueError, match="2 places cannot be split in three"):
+        make_split(y[:6], 0, places=["a", "b"] * 3)

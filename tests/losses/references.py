@@ -3,14 +3,15 @@
 The loops are written from the formulas, one pair and one label at a time in float64.
 """
 
-from math import exp, log
+from itertools import product
+from math import exp, log, sqrt
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from maclcore.labels import LabelStatistics
-from maclcore.losses import LOSSES, build_loss
+from maclcore.losses import LOSSES, build_loss, infonce, softcon
 
 ORDER = (
     "supcon_all supcon_any lbase lproto lmsc oml mulsupcon wg_mulsupcon simdis lreg l_wo_reg "
@@ -279,3 +280,78 @@ def with_gradients(name, z, y, stats, keys=None, kind="numbers"):
     inputs = {"z": z, **dict(module.named_parameters())}
     gradients = torch.autograd.grad(value, list(inputs.values()), materialize_grads=True)
     return {"value": value.detach(), **dict(zip(inputs, gradients, strict=True))}
+
+
+def soft_of(z, y, **params):
+    """The soft part alone: what the loss has beyond the plain one."""
+    both = softcon(z, y, soft_weight=1.0, **params)
+    shared = {k: v for k, v in params.items() if k in ("keys", "key_labels", "temperature")}
+    return both - infonce(z, y, **shared)
+
+
+def resemblance(name, a, b, low, high):
+    if name == "cosine":
+        return len(a & b) / sqrt(len(a) * len(b))
+    if name == "jaccard":
+        return len(a & b) / len(a | b)
+    return (len(a & b) - low) / (high - low + 1e-10)
+
+
+def ref_softcon(
+    z, y, keys=None, key_labels=None, temperature=0.2, soft_temperature=1.0, soft_weight=0.1,
+    similarity="cosine", form="sigmoid", average="pairs",
+):  # fmt: skip
+    """The formulas, one pair at a time."""
+    n, own = len(z), keys is None
+    c, sets, others = (z, sets_of(y), sets_of(y if own else key_labels))
+    c = z if own else keys
+    s = [[float(z[i] @ c[j]) for j in range(len(c))] for i in range(n)]
+    among = [[j for j in range(len(c)) if not (own and j == i)] for i in range(n)]
+    con = 0.0
+    for i in range(n):
+        twin = (i + n // 2) % n if own else i
+        con += log(sum(exp((s[i][j] - s[i][twin]) / temperature) for j in among[i])) / n
+    known = [(i, j) for i in range(n) for j in among[i] if sets[i] and others[j]]
+    shared = [len(sets[i] & others[j]) for i, j in known]
+    low, high = (min(shared), max(shared)) if shared else (0, 0)
+    S = {(i, j): resemblance(similarity, sets[i], others[j], low, high) for i, j in known}
+    anchors, values = sorted({i for i, _ in known}), []
+    for i in anchors:
+        row = [j for a, j in known if a == i]
+        if form == "softmax":
+            total = sum(S[i, j] for j in row)
+            if total:
+                scale = log(sum(exp(s[i][j] / soft_temperature) for j in row))
+                cross = sum(S[i, j] / total * (scale - s[i][j] / soft_temperature) for j in row)
+                values.append(cross)
+        else:
+            p = {j: 1 / (1 + exp(-s[i][j] / soft_temperature)) for j in row}
+            cross = [-S[i, j] * log(p[j]) - (1 - S[i, j]) * log(1 - p[j]) for j in row]
+            values.append(sum(cross) / (len(cross) if average == "pairs" else 1))
+    return con + soft_weight * sum(values) / max(len(values), 1)
+
+
+READINGS = [("sigmoid", "pairs"), ("sigmoid", "candidates"), ("softmax", "pairs")]
+OPTIONS = [
+    {"similarity": similarity, "form": form, "average": average}
+    for similarity, (form, average) in product(("cosine", "jaccard", "minmax"), READINGS)
+]
+BATCHES = ("keys", "queue", "two views")
+
+
+def batch_of_views(kind, seed, n=6, labels=4, dim=4):
+    """Anchors and labels, an image without any among them, and keys where the kind has some."""
+    z, y = random_batch(seed, n, labels, dim, rate=0.5)
+    y[1] = False
+    if kind == "two views":
+        return (
+            torch.cat([z, F.normalize(z + 0.7 * random_batch(seed + 1, n, 1, dim)[0])]),
+            y.repeat(2, 1),
+            {},
+        )
+    keys, more = random_batch(seed + 2, 2 * n, labels, dim, rate=0.5)
+    more[:n] = y
+    more[0] = ~more[0]  # two seasons
+    more[n + 1] = False
+    m = n if kind == "keys" else 2 * n
+    return z, y, {"keys": keys[:m], "key_labels": more[:m]}

@@ -1,6 +1,7 @@
 """A number belongs to its data: whatever happens to files, a result is of the content at hand."""
 
 import csv
+import dataclasses
 import itertools
 import json
 import os
@@ -376,6 +377,30 @@ def test_an_image_that_was_trained_on_is_in_no_test_split(folder, tmp_path, caps
     assert (
         f"trained on is not known here, and some may be among these: bring its archive, {folder}"
         in (capsys.readouterr().err)
+    )
+
+
+def test_what_was_trained_on_is_known_by_places_too(folder):
+    archive = load_archive(folder, image_size=16)
+    places = tuple(f"p{i % 7}" for i in range(len(archive)))
+    joined = dataclasses.replace(archive, places=places, fingerprint="of seven places")
+    for of in (archive, joined):
+        source = identity.identify(small(folder), archive=of)
+        run = Run(paths.runs_root() / f"run of {of.fingerprint}")
+        identity.begin(run, source)
+        identity.remember(of)
+        everything = np.arange(len(archive))
+        new = identity.unseen(run, archive, everything)
+        assert sorted(everything[~new]) == sorted(source.split.train)
+    trained = {places[i] for i in source.split.train}
+    assert len(trained) == 5 and {places[i] for i in everything[new]} == {*places} - trained
+    table = identity.recall(joined.fingerprint)
+    assert list(table)[:2] == [identity.CONTENT, identity.PLACE]
+    moved = dataclasses.replace(joined, places=places[::-1], fingerprint="moved")
+    told = identity.differences(run, identity.identify(small(folder), archive=moved))
+    assert told == ["other places", "another split"]
+    assert identity.identify(small(folder), archive=joined).split.test.tolist() == (
+        source.split.test.tolist()
     )
 
 

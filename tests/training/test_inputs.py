@@ -10,8 +10,11 @@ import torch
 from maclcore import paths
 from maclcore.__main__ import main
 from maclcore.config import Config
-from maclcore.data import load_archive
+from maclcore.data import load_archive, make_split
+from maclcore.data.archives import RGB
 from maclcore.data.augment import augment, draw
+from maclcore.data.augment_bands import augmentation
+from maclcore.data.stream import Images
 from maclcore.evaluation.embedding import embed
 from maclcore.models.network import RetrievalNet
 from maclcore.store import collect
@@ -85,7 +88,8 @@ def test_features_are_computed_once_for_all_that_they_depend_on(archive, monkeyp
     assert len(written) == 1
     for change in ({"seed": 1}, {"split_seed": 1}, {"frozen_views": 3}, {"image_size": 33}):
         train(small(archive, loss="mulsupcon", epochs=1, **change), progress=False)
-    monkeypatch.setattr(inputs, "RULE", ["another augmentation"])
+    rule = augmentation(RGB)._replace(rule=["another augmentation"])
+    monkeypatch.setattr(inputs, "augmentation", lambda bands: rule)
     train(small(archive, loss="mulsupcon", epochs=1), progress=False)
     assert len(written) == 6
     assert len(list(paths.cache_root().glob("features-*.npy"))) == 6
@@ -127,6 +131,45 @@ def test_features_are_known_by_each_thing_that_they_depend_on(archive, monkeypat
         model.head[0].weight.zero_()  # the head is what trains
     ask()
     assert len(set(names)) == 8 and names[-1] == names[0]
+
+
+class Means(torch.nn.Module):
+    """RetrievalNet's interface around the mean of each channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.head = torch.nn.Flatten(), torch.nn.Identity()
+
+    def features(self, images):
+        return images.mean(dim=(2, 3))
+
+    def project(self, features):
+        return features
+
+
+def test_images_of_bands_are_augmented_by_the_rule_of_their_bands():
+    asked = {"archive": "synthetic_sentinel", "bands": "B8,VV"}
+    config = Config.from_profile("smoke", **asked, frozen_views=2, seed=3)
+    data = load_archive("synthetic_sentinel", image_size=32, n=30, bands="B8,VV")
+    split = make_split(data.labels, 0, places=data.places)
+    source, on = Source(config, (), data, split, {}), torch.device("cpu")
+    rule = augmentation(("B8", "VV"))
+
+    pixels = inputs.Pixels(Images(data.images), source, on)
+    varied = pixels.of_epoch(5, 2)
+    assert torch.equal(varied, rule.draw(30, seed=3, epoch=5, views=2)[split.train])
+    index = torch.from_numpy(split.train[:7])
+    found = pixels.through(torch.nn.Flatten(), index, varied[:7, 12:])
+    images = rule.augment(torch.from_numpy(data.images[index]), varied[:7, 12:])
+    torch.testing.assert_close(found, images.flatten(1))
+
+    stored = inputs.frozen_features(Means(), source, on)
+    for view in range(2):
+        uniform = rule.draw(30, seed=3, epoch=view)[split.train]
+        images = rule.augment(torch.from_numpy(data.images[split.train]), uniform)
+        expected = images.mean(dim=(2, 3)).numpy()
+        np.testing.assert_allclose(stored.views[view], expected, atol=1e-5)
+    np.testing.assert_allclose(stored.clean, data.images.mean(axis=(2, 3)) / 255, atol=1e-5)
 
 
 def test_the_head_trains_and_nothing_else(archive):

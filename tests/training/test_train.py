@@ -19,7 +19,9 @@ from torch import nn
 from maclcore import paths
 from maclcore.config import Config
 from maclcore.data import load_archive
+from maclcore.data.archives import RGB
 from maclcore.data.augment import augment, draw
+from maclcore.data.augment_bands import augmentation
 from maclcore.data.stream import Images
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.store import Run, collect
@@ -262,7 +264,8 @@ def alone(monkeypatch):
         pairs = zip(images.split(1), uniform.split(1), strict=True)
         return torch.cat([augment(*pair) for pair in pairs])
 
-    monkeypatch.setattr(inputs, "augment", augment_alone)
+    rule = augmentation(RGB)._replace(augment=augment_alone)
+    monkeypatch.setattr(inputs, "augmentation", lambda bands: rule)
     return augment_alone
 
 
