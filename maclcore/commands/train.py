@@ -195,9 +195,9 @@ def _probe(run: str, probe: str, words: dict[str, Any]) -> None:
         for name, row in rows.items()
     }
     print(pd.DataFrame(cells).T.to_string())
-    for what, without in (("images", "a label"), ("labels", "an image")):
+    for what, without in (("images", "label"), ("labels", "image")):
         if number := said["left out"][what]:
-            print(f"left out of the test part: {number:,} {what} without {without}")
+            print(f"left out, of the test part's {what} those without any {without}: {number:,}")
 
 
 def _frame(table: Path) -> None:
