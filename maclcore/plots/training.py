@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from maclcore.losses import COLOURS
 from maclcore.plots.style import colour, label, legend
 
 
@@ -22,11 +23,15 @@ def lines(table: pd.DataFrame, ylabel: str) -> Figure:
 
 
 def training_curves(histories: Mapping[str, pd.DataFrame], columns: Mapping[str, str]) -> Figure:
-    """Columns of the histories over epochs, one panel a column, one line a method."""
+    """Columns of the histories over epochs, one panel a column, one line a method, or a variant of
+    one, which has no colour of its own."""
+    variants = [name for name in histories if name not in COLOURS]
+    shades = dict(zip(variants, sns.color_palette("viridis", len(variants)), strict=True))
     fig, axes = plt.subplots(1, len(columns), figsize=(3.4 * len(columns), 3), squeeze=False)
     for ax, (column, title) in zip(axes.flat, columns.items(), strict=True):
         for method, history in histories.items():
-            ax.plot(history["epoch"], history[column], color=colour(method), label=label(method))
+            shade = shades.get(method) or colour(method)
+            ax.plot(history["epoch"], history[column], color=shade, label=label(method))
         ax.set(xlabel="epoch", ylabel=title)
         ax.xaxis.get_major_locator().set_params(integer=True)
     legend(fig, "right center")
