@@ -1,6 +1,6 @@
 """SoftCon and InfoNCE: values worked out apart, what a pair is asked for, and what is refused."""
 
-from math import exp, inf, log, sqrt
+from math import exp, inf, log, log1p, sqrt
 
 import numpy as np
 import pytest
@@ -287,6 +287,13 @@ def test_no_embedding_comes_below_the_floor_of_its_labels():
     for seed in range(20):
         z, _ = random_batch(seed, 8, 1, dim=3)
         assert soft_of(z[:4], Y, keys=z[4:], key_labels=Y) > floor
+
+
+@pytest.mark.parametrize("x", [5, 15, 25])
+def test_a_sharp_pair_is_exact_in_double_precision(x):
+    one = {"keys": K[:1], "key_labels": Y[3:], "soft_weight": 1.0, "soft_temperature": 1 / x}
+    found = softcon(K[:1], Y[:1], **one).item()  # no label shared, and the very same row
+    assert found - x == pytest.approx(log1p(exp(-x)), abs=1e-12)
 
 
 def test_one_image():

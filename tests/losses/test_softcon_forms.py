@@ -166,7 +166,7 @@ def test_autocast_computes_in_float32(options, dense, monkeypatch):
     assert plain.dtype == mixed.dtype == halves.dtype == torch.float32 and torch.equal(plain, mixed)
     rounded = softcon(z.bfloat16().float(), y, **options, **keys)
     torch.testing.assert_close(halves, rounded, rtol=0, atol=0)
-    many = [y[:, :1].repeat(1, 300), keys["key_labels"][:, :1].repeat(1, 300)]
+    many = [y[:, :1].repeat(1, 301), keys["key_labels"][:, :1].repeat(1, 301)]
     many[0][:, :39] = many[1][:, :39] = True  # counts that bfloat16 does not have
     wide = {"keys": keys["keys"], "key_labels": many[1]}
     plain_wide = softcon(z.float(), many[0], **options, **wide)
