@@ -68,8 +68,12 @@ def other_losses(
 ) -> list[Config]:
     """Not in the paper: registered losses that are not the paper's, as `main_tables` trains its
     own, so that they stand in the same tables. A run a loss and seed.
+
+    Losses with a way of training of their own are other experiments': `soft_weight`.
     """
-    others = [name for name in LOSSES if name not in PAPER]
+    others = [
+        name for name, loss in LOSSES.items() if not loss.paper and loss.method == "retrieval"
+    ]
     return _rows(others, profile, archive, seeds, overrides)
 
 
@@ -177,7 +181,7 @@ def soft_weight(
 
     Its plain part alone (λ = 0), λ = 0.1, 1 and 10 with the soft part averaged over all pairs, and
     the other reading of its average, a sum over candidates, at 0.1. In the setting of the main
-    tables, which is not SoftCon's. 5 runs a seed, of which `other_losses` has two.
+    tables, which is not SoftCon's. 5 runs a seed.
     """
     points: list[tuple[str, dict[str, Param]]] = [
         ("infonce", {}),

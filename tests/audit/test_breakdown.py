@@ -220,8 +220,8 @@ def test_a_threshold_that_no_pair_reaches_has_no_curve(z):
 def test_labels_of_the_test_queries_are_the_archives():
     archive = load_archive("synthetic", image_size=32)
     runs = pd.DataFrame(
-        {"archive": "synthetic", "image_size": 32, "archive: fingerprint": archive.fingerprint,
-         "split_seed": [0, 0, 3]}
+        {"archive": "synthetic", "image_size": 32, "bands": "", "split_seed": [0, 0, 3],
+         "archive: fingerprint": archive.fingerprint}
     )  # fmt: skip
     labels, counts = breakdown.query_labels(runs)
     for seed in (0, 3):

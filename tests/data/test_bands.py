@@ -524,7 +524,7 @@ def test_other_files_are_left_out_with_a_word(tmp_path):
 
 # --- The real files ------------------------------------------------------------------------------
 
-REAL = Path(os.environ.get("MACL_DATA", ""), "sentinel", "terramesh5")
+REAL = Path(os.environ.get("MACL_DATA", "")).absolute() / "sentinel" / "terramesh5"
 CLASSES = ("water", "trees", "flooded", "crops", "built", "bare", "snow", "cloud", "rangeland")
 SHIFTED = ("282D_485L_3_3", "433D_629L_3_1", "609U_541L_3_0")
 

@@ -114,7 +114,14 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    "options", [{"loss": "lreg", "views": 2}, {"loss": "macl", "queue": 20}], ids=str
+    "options",
+    [
+        {"loss": "lreg", "views": 2},
+        {"loss": "macl", "queue": 20},
+        {"loss": "softcon"},
+        {"loss": "infonce", "views": 2},
+    ],
+    ids=str,
 )
 def test_torchrun_trains_as_one_process_does(archive, tmp_path, monkeypatch, options):
     config = Config.from_profile(
@@ -134,9 +141,9 @@ def test_torchrun_trains_as_one_process_does(archive, tmp_path, monkeypatch, opt
     assert done.returncode == 0, done.stderr
     two = Run(tmp_path / "two" / "runs" / config.run_id)
     # the same batches, losses and updates, up to rounding in float32
-    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-5)
+    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=3e-5)
     norms = (run.history["gradient_norm"] for run in (two, one))
-    np.testing.assert_allclose(*norms, rtol=1e-5)
+    np.testing.assert_allclose(*norms, rtol=3e-5)
     np.testing.assert_allclose(two.embeddings, one.embeddings, atol=1e-5)
 
 
