@@ -23,6 +23,10 @@ def train(
     Example: python -m maclcore train --profile quick --archive dlrsd --loss macl
     --loss-params temperature 0.3
     Example: torchrun --nproc-per-node 4 -m maclcore train --archive dlrsd
+    Example: python -m maclcore train --profile quick --archive dlrsd --loss softcon
+    --loss-params soft_weight 10
+    Example: python -m maclcore train --archive synthetic_sentinel --bands s2 --loss softcon
+    --backbone timm/vit_tiny_patch16_224:depth=6,patch_size=4 --method-params mask_ratio 0.5
 
     Args:
         config: the run; --profile sets the defaults of the other fields.

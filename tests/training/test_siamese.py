@@ -220,3 +220,47 @@ def test_an_unknown_setting_is_told_with_the_nearest(archive, tiny):
     with pytest.raises(TypeError, match="macl is trained by retrieval.*it has none"):
         train(config_of(archive, "macl", method_params={"momentum": 0.5}), progress=False)
     assert running.method_settings(config_of(archive, "chance")) == {}
+
+
+def test_the_trainable_branch_alone_drops_tokens(archive, tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    config = config_of(
+        archive, backbone="timm/vit_tiny_patch16_224:depth=1,patch_size=8,embed_dim=48,num_heads=3",
+        method_params={"mask_ratio": 0.75}, epochs=2, lr=0.01,
+    )  # fmt: skip
+    straight, parts = (loop_of(config, tmp_path / name) for name in ("straight", "parts"))
+    method, seen = straight.method, {}
+    for name, net in (("fast", method.model), ("slow", method.queue.encoder)):
+        net.backbone.blocks[0].register_forward_hook(
+            lambda block, given, out, name=name: seen.setdefault(name, set()).add(given[0].shape[1])
+        )
+    epochs = []
+    monkeypatch.setattr(
+        Loop, "validate", lambda loop: epochs.append(dict(seen)) or {method.headline: 0}
+    )
+    straight.fit(progress=False)
+    assert epochs[-1] == {
+        "fast": {1 + 4},
+        "slow": {1 + 16},
+    }  # of 16 patches a quarter, and the class
+    method.validate()
+    assert seen["fast"] == {1 + 4, 1 + 16}, "judged by all that it sees"
+    # which tokens are dropped is drawn anew after a resumption, as it would have been
+    save = parts.save
+    monkeypatch.setattr(parts, "save", lambda: save() or stop())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parts.fit(progress=False)
+    again = loop_of(config, tmp_path / "parts")
+    again.fit(progress=False)
+    a, b = method.model.state_dict(), again.method.model.state_dict()
+    assert len(again.history) == 2 and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_tokens_are_dropped_where_there_are_some(archive, tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    with pytest.raises(ValueError, match="a convolutional network has none"):
+        train(config_of(archive, method_params={"mask_ratio": 0.5}), progress=False)
