@@ -109,8 +109,12 @@ def stored_bands() -> pd.DataFrame:
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `collect()`, `loss` naming the variant, such as "SoftCon, λ = 10"."""
-    return rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
+    """Rows of `collect()`, `loss` naming the variant, such as "SoftCon, λ = 10", whose weights are
+    in order."""
+    rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
+    if "param: soft_weight" not in rows:
+        return rows
+    return rows.sort_values("param: soft_weight", kind="stable", na_position="first")
 
 
 def _whole(rows: pd.DataFrame, core: pd.Series) -> pd.DataFrame:
