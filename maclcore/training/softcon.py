@@ -74,7 +74,7 @@ class SoftCon(Retrieval):
 
     def begin(self, epoch: int) -> None:
         super().begin(epoch)
-        self.done = float(epoch)
+        self.done = float(epoch)  # epochs, of which `part` is a step's share
         if self.grounds is not None:
             self.second = seasons(self.grounds, self.source.config.seed, epoch)
 
@@ -101,11 +101,8 @@ class SoftCon(Retrieval):
     def after_step(self) -> None:
         self.done += self.part
         if self.queue is not None:
-            self.queue.follow(self.trained, momentum(*self.momentum, self.progress()))
-
-    def progress(self) -> float:
-        """How much of the training is done, 0 to 1."""
-        return self.done / self.source.config.epochs
+            t = self.done / self.source.config.epochs
+            self.queue.follow(self.trained, momentum(*self.momentum, t))
 
 
 def momentum(first: float, last: float, t: float) -> float:

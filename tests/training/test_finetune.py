@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from stopping import stopped
 from torch import nn
 
 from maclcore.config import Config
@@ -137,16 +138,7 @@ def test_it_learns_and_its_log_has_the_scores(archive, store):
 def test_it_resumes_to_the_same_bits(archive, store, epochs):
     source = asked(archive)
     straight, part = trained(source, store / "straight"), loop(source, store / "parts")
-    save = part.save
-
-    def stop():
-        save()
-        if len(part.history) == epochs:
-            raise KeyboardInterrupt
-
-    part.save = stop
-    with pytest.raises(KeyboardInterrupt):
-        part.fit(progress=False)
+    stopped(part, epochs)
     resumed = trained(source, store / "parts")
     a, b = (one.method.model.state_dict() for one in (straight, resumed))
     assert all(torch.equal(a[name], b[name]) for name in a)

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from stopping import stopped
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
@@ -85,19 +86,6 @@ def loop(archive, folder, **changes):
     config = Config.from_profile("smoke", archive=str(archive), epochs=4, batch_size=16, **changes)
     folder.mkdir(exist_ok=True)
     return Loop(Classification(identify(config)), folder, torch.device("cpu"), "owner")
-
-
-def stopped(loop, epochs):
-    save = loop.save
-
-    def stop():
-        save()
-        if len(loop.history) == epochs:
-            raise KeyboardInterrupt
-
-    loop.save = stop
-    with pytest.raises(KeyboardInterrupt):
-        loop.fit(progress=False)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from stopping import stopped
 
 from maclcore.config import Config
 from maclcore.data.augment import augment, draw
@@ -159,16 +160,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(
         loop_of(config, tmp_path / name) for name in ("straight", "parts", "parts")
     )
     straight.fit(progress=False)
-    save = first.save
-
-    def stop():
-        save()
-        if len(first.history) == epochs:
-            raise KeyboardInterrupt
-
-    first.save = stop
-    with pytest.raises(KeyboardInterrupt):
-        first.fit(progress=False)
+    stopped(first, epochs)
     second.fit(progress=False)
     for name, module in straight.method.modules.items():
         a, b = module.state_dict(), second.method.modules[name].state_dict()
@@ -246,14 +238,7 @@ def test_the_trainable_branch_alone_drops_tokens(archive, tmp_path, monkeypatch)
     method.validate()
     assert seen["fast"] == {1 + 4, 1 + 16}, "judged by all that it sees"
     # which tokens are dropped is drawn anew after a resumption, as it would have been
-    save = parts.save
-    monkeypatch.setattr(parts, "save", lambda: save() or stop())
-
-    def stop():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        parts.fit(progress=False)
+    stopped(parts, 1)
     again = loop_of(config, tmp_path / "parts")
     again.fit(progress=False)
     a, b = method.model.state_dict(), again.method.model.state_dict()
