@@ -47,11 +47,11 @@ class FineTune(Method):
 
     def __init__(self, source: Source, network: RetrievalNet, on: torch.device) -> None:
         archive = source.archive
-        labels = torch.from_numpy(archive.labels)
-        known = archive.labels[source.split.train].any(axis=1)
+        labels = torch.from_numpy(source.known)
+        known = source.known[source.split.train].any(axis=1)
         split = source.split._replace(train=source.split.train[known])
         self.source, self.on = replace(source, split=split), on
-        self.rows, self.y_train = torch.from_numpy(split.train), archive.labels[split.train]
+        self.rows, self.y_train = torch.from_numpy(split.train), source.known[split.train]
         self.single = is_single_label(archive.labels)
         self.y = (labels.int().argmax(dim=1) if self.single else labels.float()).to(on)
         self.cost = cross_entropy if self.single else binary_cross_entropy_with_logits
@@ -79,7 +79,7 @@ class FineTune(Method):
 
     def validate(self) -> dict[str, float]:
         index = self.source.split.validation
-        predicted, y = self.predict(index)[0], self.source.archive.labels[index]
+        predicted, y = self.predict(index)[0], self.source.known[index]
         return classification_scores(predicted, y, single_label=self.single)
 
     def outcome(self) -> Outcome:
