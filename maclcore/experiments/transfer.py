@@ -79,7 +79,7 @@ def transfer(
     if archive is None:
         check(run, source)
     # all runs are probed alike, whatever their training saw
-    source = replace(source, known=source.archive.labels)
+    source = replace(source, weak=None)
     own = source.identity["archive"] == run.identity["archive"]
     check_unseen(run, source.archive, [*source.split.validation, *source.split.test])
     name = probe if own else f"{probe} on {source.archive.name}"

@@ -42,13 +42,13 @@ class Source:
     archive: Archive
     split: Split
     identity: Mapping[str, str]
-    #: (N, L) bool, what training and validation may see of the labels (`maclcore.data.weak`);
-    #: the test split is measured on the archive's
-    known: np.ndarray = None  # type: ignore[assignment]
+    weak: np.ndarray | None = None  #: `known`, where it is not all of the archive's labels
 
-    def __post_init__(self) -> None:
-        if self.known is None:
-            object.__setattr__(self, "known", self.archive.labels)
+    @property
+    def known(self) -> np.ndarray:
+        """(N, L) bool, what training and validation may see of the labels (`maclcore.data.weak`);
+        the test split is measured on the archive's."""
+        return self.archive.labels if self.weak is None else self.weak
 
     @property
     def key(self) -> str:
@@ -83,13 +83,13 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
     identity = {"archive": archive.fingerprint, "split": members, "weights": weights}
     if config.labels not in LABELS:
         config = config.but(labels=table_file(config.labels, config.archive))
-    known = known_labels(
-        archive, split, config.labels, seed=config.seed, validation=config.validation_labels
-    )
+    weak = None
     if config.labels != "complete":
-        identity["labels"] = digest(np.packbits(known).tobytes().hex())
+        validation = config.validation_labels
+        weak = known_labels(archive, split, config.labels, seed=config.seed, validation=validation)
+        identity["labels"] = digest(np.packbits(weak).tobytes().hex())
     config = config.but(archive=archive_name(config.archive))
-    return Source(config, ids, archive, split, identity, known)
+    return Source(config, ids, archive, split, identity, weak)
 
 
 def place(source: Source) -> Run:
