@@ -226,6 +226,9 @@ PAPER = tuple(name for name, loss in LOSSES.items() if loss.paper)
 
 def entry(name: str) -> Loss:
     """The registry's entry of that name; ValueError, naming the nearest one, for none."""
+    from maclcore.losses.weak import WEAK_LOSSES
+    if name in WEAK_LOSSES:
+        return WEAK_LOSSES[name]
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
     return LOSSES[name]
