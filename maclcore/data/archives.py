@@ -67,6 +67,8 @@ class Archive:
     bands: tuple[str, ...] = RGB  #: what the C channels are
     places: tuple[str, ...] = ()  #: of each image, where some belong together in a split
     grounds: tuple[str, ...] = ()  #: what each shows, where some show the same, in other seasons
+    #: (N, L) how many pixels of a mask each label has, where there are masks; counted when asked
+    areas: Callable[[], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -220,7 +222,8 @@ def _synthetic(image_size: int, bands: str, *, n: int = 2100, seed: int = 0) -> 
     names = tuple(f"scene{i:05d}" for i in range(n))
     contents = tuple(f"{key[:8]}-{name}" for name in names)
     return _archive(
-        "synthetic", images, labels, synthetic.LABELS, names, contents, key, "Synthetic"
+        *("synthetic", images, labels, synthetic.LABELS, names, contents, key, "Synthetic"),
+        areas=partial(_drawn_areas, key, n, lambda i: synthetic.render.build(seed, i)[3]),
     )
 
 
@@ -240,7 +243,25 @@ def _synthetic_sentinel(image_size: int, bands: str, *, n: int = 600, seed: int 
         bands=chosen,
         places=places,
         grounds=places,
+        areas=partial(_drawn_areas, key, n, lambda i: _cover(seed, i)),
     )
+
+
+def _cover(seed: int, index: int) -> np.ndarray:
+    """(9,) cells of each label in an image of `synthetic_sentinel`."""
+    render = synthetic_sentinel.render
+    _, _, cells, surfaces, _ = render.lay(seed, index)
+    classes = render.CLASS[surfaces][cells].ravel()
+    return np.bincount(classes, minlength=len(synthetic_sentinel.LABELS) + 1)[:-1]
+
+
+def _drawn_areas(key: str, n: int, area: Callable[[int], np.ndarray]) -> np.ndarray:
+    """(n, L) of the images that `key` stands for, from the cache."""
+
+    def write(temporary: Path) -> None:
+        cache.save(temporary, np.array([area(i) for i in range(n)]))
+
+    return np.array(cache.cached(paths.cache_root() / f"areas-{key[:16]}.npy", write))
 
 
 def _drawn(
@@ -316,7 +337,17 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
             f"{place} {getattr(images[key], 'window', None) or ''}"
             for key, place in zip(keys, places, strict=bool(places))
         ),
+        areas=None if reading.areas is None else partial(_in_order, reading.areas, keys, names),
     )
+
+
+def _in_order(
+    areas: Callable[[], dict[str, np.ndarray]], keys: list[str], names: tuple[str, ...]
+) -> np.ndarray:
+    found = areas()
+    if lack := [name for key, name in zip(keys, names, strict=True) if key not in found]:
+        raise ArchiveError(message("masks", {"image without a mask: add it": lack}))
+    return np.array([found[key] for key in keys])
 
 
 def _decoded(
@@ -350,11 +381,12 @@ def _archive(
     bands=RGB,
     places=(),
     grounds=(),
+    areas=None,
 ) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
     digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
     of = fingerprint, title, footnote, tuple(contents), bands, places
-    of += (grounds if len(set(grounds)) < len(grounds) else (),)
+    of += (grounds if len(set(grounds)) < len(grounds) else (), areas)
     return Archive(name, images, labels, label_names, names, *of)

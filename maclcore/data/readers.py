@@ -7,6 +7,7 @@ keyword-only arguments are the archive's options for `load_archive`.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from maclcore.data import cache
@@ -56,10 +57,12 @@ def _dlrsd(reading: Reading, *, min_pixels: int | None = None) -> None:
     reading.images = reading.files(reading.find("Images"))
     files = [*reading.folder.glob("[!~.]*"), *reading.folder.glob("*/[!~.]*")]
     sheets = [file for file in files if file.suffix.lower() == ".xlsx"]
+    values = {label: (i + 1,) for i, label in enumerate(LABELS)}
     if min_pixels is not None or not sheets:
-        values = {label: (i + 1,) for i, label in enumerate(LABELS)}
         reading.read_masks(reading.find("Labels"), values, min_pixels)
     else:
+        if (masks := reading.find("Labels")).is_dir():  # read where areas are asked for
+            reading.areas = partial(reading.mask_areas, masks, values)
         reading.read_table(sheets[0])
         reading.faults["spreadsheet too many: keep one"] += map(str, sheets[1:])
 

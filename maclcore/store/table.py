@@ -14,15 +14,16 @@ import pandas as pd
 from filelock import Timeout
 
 from maclcore import paths
-from maclcore.config import Config
+from maclcore.config import MAPPINGS, Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.evaluation.statistics import REPLICATE
 from maclcore.store import packed
 from maclcore.store.files import RESULT, TRANSFER, log, parsed
 from maclcore.store.run import LEASE, Run
 
-#: what may differ between the configurations of runs that are compared
-FREE = {"loss", "loss_params", "method_params", *REPLICATE}
+#: what may differ between the configurations of runs that are compared: the method, and what its
+#: training sees of the labels; what they are measured by may not
+FREE = {"loss", *MAPPINGS, "labels", "validation_labels", "completion", *REPLICATE}
 DEFAULTS = Config().to_dict()
 
 
@@ -108,7 +109,7 @@ def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, An
     config = {**DEFAULTS, **result["config"]}  # of fields that came later: their defaults
     return {
         **config,
-        **{name: json.dumps(config[name]) for name in ("loss_params", "method_params")},
+        **{name: json.dumps(config[name]) for name in MAPPINGS},
         **{f"param: {name}": value for name, value in result["loss"].items()},
         **{f"method: {name}": value for name, value in result.get("method", {}).items()},
         **result["metrics"],

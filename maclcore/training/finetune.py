@@ -52,10 +52,11 @@ class Classification(Method):
             yield batch
 
 
-def labelled(source: Source, known: np.ndarray) -> Source:
-    """`source` without the training images of which no label is known, of (N, L) bool."""
+def labelled(source: Source) -> Source:
+    """`source` without the training images of which no label is known."""
     train = source.split.train
-    return replace(source, split=source.split._replace(train=train[known[train].any(axis=1)]))
+    known = source.known[train].any(axis=1)
+    return replace(source, split=source.split._replace(train=train[known]))
 
 
 class FineTune(Classification):
@@ -68,10 +69,10 @@ class FineTune(Classification):
 
     def __init__(self, source: Source, network: RetrievalNet, on: torch.device) -> None:
         archive = source.archive
-        labels = torch.from_numpy(archive.labels)
-        self.source, self.on = labelled(source, archive.labels), on
+        labels = torch.from_numpy(source.known)
+        self.source, self.on = labelled(source), on
         train = self.source.split.train
-        self.rows, self.y_train = torch.from_numpy(train), archive.labels[train]
+        self.rows, self.y_train = torch.from_numpy(train), source.known[train]
         self.single = is_single_label(archive.labels)
         self.y = (labels.int().argmax(dim=1) if self.single else labels.float()).to(on)
         self.cost = cross_entropy if self.single else binary_cross_entropy_with_logits
@@ -91,7 +92,7 @@ class FineTune(Classification):
 
     def validate(self) -> dict[str, float]:
         index = self.source.split.validation
-        predicted, y = self.predict(index)[0], self.source.archive.labels[index]
+        predicted, y = self.predict(index)[0], self.source.known[index]
         return classification_scores(predicted, y, single_label=self.single)
 
     def outcome(self) -> Outcome:

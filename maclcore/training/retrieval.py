@@ -37,8 +37,8 @@ class Retrieval(Method):
         self.model, self.inputs = network(source, on, progress)
         self.rank, self.processes = distributed.world()
         self.rows = torch.from_numpy(source.split.train)
-        self.y_train = archive.labels[source.split.train]
-        self.y = torch.from_numpy(archive.labels).to(on)
+        self.y_train = source.known[source.split.train]
+        self.y = torch.from_numpy(source.known).to(on)
         self.stats = LabelStatistics.from_labels(self.y_train, archive.label_names)
         self.loss = build_loss(
             config.loss, self.stats, embedding_dim=config.embedding_dim, **config.loss_params
@@ -114,7 +114,7 @@ class Retrieval(Method):
     def validate(self) -> dict[str, float]:
         index = self.source.split.validation
         z, _ = self.inputs.embed(self.model, index)
-        return {**evaluate(z, self.source.archive.labels[index]).summary(), **collapse(z)}
+        return {**evaluate(z, self.source.known[index]).summary(), **collapse(z)}
 
     def explain(self, batch: Tensor) -> str:
         config = self.source.config
