@@ -8,7 +8,7 @@ paper's body and code were not to be had: all that is not in their abstract is o
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,90 +16,108 @@ from torch import Tensor, nn
 
 from maclcore.config import nearest
 from maclcore.training.momentum import follow
+from maclcore.training.weak_costs import Cost, Memory, See
+
+Mix = Callable[[Tensor], Tensor]
 
 FLOOR = 3  #: epochs before which no detector is asked: the first ones are no early learning yet
 PATIENCE = 0.4  #: share of the epochs after which calibration begins whatever a detector says
 
 
-class Memory(nn.Module):
-    """A running mean of what was said of each training image: `mean` (n, L), t of the loss.
+class Calibration(Cost):
+    """`an` until a trigger, then `gc` with what two slow means say of the images.
 
-    What is said first of an image is its mean, unless `from_zero`, where 0 was said before all.
-    """
-
-    def __init__(
-        self, images: int, labels: int, decay: float, on: torch.device, *, from_zero: bool = False
-    ) -> None:
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("mean", torch.zeros(images, labels, device=on))
-        self.register_buffer("seen", torch.full((images, 1), from_zero, device=on))
-
-    @torch.no_grad()
-    def update(self, batch: Tensor, p: Tensor) -> Tensor:
-        """The means (B, L) of the images at positions `batch` (B,), once p (B, L) has been said."""
-        slow = self.mean[batch].lerp(p, 1 - self.decay)
-        self.mean[batch] = mean = torch.where(self.seen[batch], slow, p)
-        self.seen[batch] = True
-        return mean
-
-
-class Calibration(nn.Module):
-    """The two means, what a detector has seen so far, and the epoch after which it fired.
-
+    weight: λ.
+    trigger: a name of `DETECTORS`, or an epoch.
     teacher_decay: a of the weights, θ' = a_k θ' + (1 - a_k) θ after step k (from 0), where
         a_k = min(1 - 1 / (k + 1), a), so that the teacher does not remember its random start.
     memory_decay: b of the predictions, of which the memory has none from before the trigger.
+    mixup: α of `mixture`; 0: images stay apart. The teacher sees them apart always.
     """
 
     def __init__(
         self,
+        o: Tensor,
         network: nn.Module,
-        images: int,
-        labels: int,
-        on: torch.device,
         *,
-        epochs: int,
-        trigger: str,
+        weight: float,
+        trigger: str | float,
         teacher_decay: float,
         memory_decay: float,
+        mixup: float,
+        epochs: int,
+        seed: int,
     ) -> None:
-        super().__init__()
+        if not 0 <= teacher_decay < 1:
+            raise ValueError(f"teacher_decay must be in [0, 1), got {teacher_decay}")
+        if not mixup >= 0:
+            raise ValueError(f"mixup must not be negative, got {mixup}")
+        super().__init__("gc", o, {"weight": weight})
+        self.assumed = Cost("an", o, {})
         self.teacher = copy.deepcopy(network).requires_grad_(False)
-        self.memory = Memory(images, labels, memory_decay, on)
-        self.rule, self.decay = trigger, teacher_decay
+        self.memory = Memory(o, memory_decay)
+        self.rule, self.decay = check_trigger(str(trigger), epochs), teacher_decay
+        self.mixup, self.seed = mixup, seed
         # on the CPU, where looking is free
         self.register_buffer("steps", torch.tensor(0))
-        self.register_buffer("trigger", torch.tensor(0))  # 0: not yet
+        self.register_buffer(
+            "trigger", torch.tensor(0)
+        )  # the epoch that it fired after; 0: not yet
         self.register_buffer("fallback", torch.tensor(False))
         self.register_buffer("curve", torch.full((epochs,), math.nan, dtype=torch.float64))
 
-    @property
-    def begun(self) -> bool:
-        return bool(self.trigger)
+    def begin(self, epoch: int) -> None:
+        super().begin(epoch)
+        self.step = 0
+
+    def forward(self, batch: Tensor, network: nn.Module, see: See) -> Tensor:
+        if not self.trigger:
+            return self.assumed(batch, network, see)
+        with torch.no_grad():
+            t = self.memory.update(batch, see(self.teacher.eval()).sigmoid())
+        o, mix = self.o[batch], unmixed
+        if self.mixup:
+            of = {"seed": self.seed, "epoch": self.epoch, "step": self.step}
+            mix = mixture(len(batch), self.mixup, **of)
+        z = see(Mixed(network, mix))
+        return self.loss(z, mix(o), mix(t), unobserved=mix(1 - o))
 
     @torch.no_grad()
-    def follow(self, network: nn.Module) -> None:
-        """A step is done: the teacher's weights come nearer, its running statistics are equal."""
+    def after_step(self, network: nn.Module) -> None:
+        """The teacher's weights come nearer, its running statistics are the network's."""
         follow(self.teacher, network, min(1 - 1 / (int(self.steps) + 1), self.decay))
         for own, current in zip(self.teacher.buffers(), network.buffers(), strict=True):
             own.copy_(current)
         self.steps += 1
+        self.step += 1
 
-    def watch(self, epoch: int, values: dict[str, float]) -> None:
-        """An epoch (from 1) is over; `values` are those that detectors look at, by their names."""
-        self.curve[epoch - 1] = values.get(self.rule, math.nan)
-        if self.begun:
-            return
-        epochs, seen = len(self.curve), self.curve[:epoch].tolist()
-        if self.rule not in DETECTORS:
-            fired = epoch == int(float(self.rule))
-        else:
-            fired = epoch >= FLOOR and DETECTORS[self.rule](seen)
-            if not fired and epoch >= max(int(PATIENCE * epochs), 1):
-                self.fallback.fill_(True)
-        if fired or self.fallback:
-            self.trigger.fill_(epoch)
+    def after_epoch(self, z: Tensor, watched: Mapping[str, float]) -> dict[str, float]:
+        epoch = self.epoch + 1
+        self.curve[self.epoch] = watched.get(self.rule, math.nan)
+        if not self.trigger:
+            fired, last = early_learning_is_over(self.rule, self.curve[:epoch], len(self.curve))
+            self.fallback.fill_(last)
+            self.trigger.fill_(epoch if fired else 0)
+        t = self.memory.mean[self.memory.seen[:, 0]]
+        return {
+            "trigger": float(self.trigger),
+            "fallback": float(self.fallback),
+            "mean_t": t.mean().item() if len(t) else 0.0,
+        }
+
+
+def early_learning_is_over(rule: str, curve: Tensor, epochs: int) -> tuple[bool, bool]:
+    """Whether calibration begins, after len(curve) of the epochs, and whether for want of a sign.
+
+    rule: a detector, of whose value `curve` has each epoch's, or an epoch.
+    """
+    epoch = len(curve)
+    if rule not in DETECTORS:
+        return epoch == int(rule), False
+    if epoch >= FLOOR and DETECTORS[rule](curve.tolist()):
+        return True, False
+    late = epoch >= max(int(PATIENCE * epochs), 1)
+    return late, late
 
 
 def overfits(curve: Sequence[float], patience: int = 3) -> bool:
@@ -148,10 +166,8 @@ def check_trigger(trigger: str, epochs: int) -> str:
     try:
         epoch = float(trigger)
     except ValueError:
-        raise ValueError(
-            f"trigger is {', '.join(DETECTORS)} or an epoch, not {trigger!r}"
-            + nearest(trigger, DETECTORS)
-        ) from None
+        near = nearest(trigger, DETECTORS)
+        raise ValueError(f"trigger is a detector or an epoch, not {trigger!r}{near}") from None
     if not (epoch.is_integer() and 1 <= epoch < epochs):
         raise ValueError(
             f"trigger is an epoch from 1 to {epochs - 1}, after which one is left, not {trigger}"
@@ -159,7 +175,11 @@ def check_trigger(trigger: str, epochs: int) -> str:
     return str(int(epoch))
 
 
-def mixture(n: int, alpha: float, *, seed: int, epoch: int, step: int) -> Callable:
+def unmixed(rows: Tensor) -> Tensor:
+    return rows
+
+
+def mixture(n: int, alpha: float, *, seed: int, epoch: int, step: int) -> Mix:
     """What mixes n rows, l v + (1 - l) v[π] with l in [0.5, 1]: a function of all arguments.
 
     l ~ Beta(α, α), the larger of l and 1 - l, as in ELR+ (Liu et al., NeurIPS 2020).
@@ -173,7 +193,7 @@ def mixture(n: int, alpha: float, *, seed: int, epoch: int, step: int) -> Callab
 class Mixed(nn.Module):
     """A network that is given mixed rows."""
 
-    def __init__(self, network: nn.Module, mix: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, network: nn.Module, mix: Mix) -> None:
         super().__init__()
         self.network, self.mix = network, mix
 
