@@ -2,8 +2,9 @@
 
 From here: `LOSSES` (those of the paper's Tables 4 to 6, `PAPER`, and any others), `build_loss`,
 `pair_weights`, and every loss as a function. A family of losses has a file; `pairs` makes a loss of
-a function of labels, `kernel` computes it, `registry` names it. This room imports `labels` and
-`config` alone: it must not know of images, networks, training or results.
+a function of labels, `kernel` computes it, `registry` names it. Losses of logits, that learn all
+labels of an image from one that is known, are in `weak`, `WEAK_LOSSES`. This room imports `labels`
+and `config` alone: it must not know of images, networks, training or results.
 
 One alphabet of shapes: `N` images in a batch, `D` embedding, `L` labels; `z (N, D)` unit rows,
 `y (N, L)` multi-hot. Every loss is a function `loss(z, y, ...) -> scalar`, float32 inside autocast:
@@ -36,6 +37,7 @@ from maclcore.losses.registry import (
     COLOURS,
     LOSSES,
     PAPER,
+    WEAK_COLOURS,
     Loss,
     LossModule,
     build_loss,
@@ -46,12 +48,13 @@ from maclcore.losses.registry import (
 )
 from maclcore.losses.softcon import infonce, softcon
 from maclcore.losses.supcon import supcon_all, supcon_any
+from maclcore.losses.weak import WEAK_LOSSES, WeakLoss
 
 __all__ = [
-    "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "Loss", "LossModule", "build_loss", "entry",
-    "infonce", "l_wo_reg", "lbase", "lmsc", "lproto", "lreg", "macl", "method_label", "mulsupcon",
-    "oml", "pair_weights", "register", "simdis", "softcon", "supcon_all", "supcon_any", "wg_macl",
-    "wg_mulsupcon",
+    "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "WEAK_COLOURS", "WEAK_LOSSES", "Loss", "LossModule",
+    "WeakLoss", "build_loss", "entry", "infonce", "l_wo_reg", "lbase", "lmsc", "lproto", "lreg",
+    "macl", "method_label", "mulsupcon", "oml", "pair_weights", "register", "simdis", "softcon",
+    "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
 ]  # fmt: skip
 
 # the others as well; a file may have its loss's name, which stands for the loss

@@ -7,7 +7,7 @@ after the paper's, and is otherwise like them.
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from maclcore.losses.pairs import Pairs
 from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
 from maclcore.losses.softcon import infonce, softcon
 from maclcore.losses.supcon import supcon_all, supcon_any
+from maclcore.losses.weak.registry import ENTRIES, WEAK_LOSSES, WeakLoss
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,26 @@ class Loss:
 LOSSES: dict[str, Loss] = {}
 #: the colour of each of them
 COLOURS: dict[str, str] = {}
+#: the same of `WEAK_LOSSES`; a figure shows one of the two kinds
+WEAK_COLOURS: dict[str, str] = {}
+
+Entry = TypeVar("Entry", Loss, WeakLoss)
 
 
-def register(loss: Loss) -> Loss:
-    """Enter a loss, behind those that are there.
+def register(loss: Entry) -> Entry:
+    """Enter a loss in `LOSSES`, or in `WEAK_LOSSES`, behind those that are there.
 
     ValueError for a name that is taken, one that differs from the function's, and a colour that
-    cannot be told from another loss's, with one that can.
+    cannot be told from that of another loss of its kind, with one that can.
     """
-    if loss.name in LOSSES:
+    weak = isinstance(loss, WeakLoss)
+    table, drawn = (WEAK_LOSSES, WEAK_COLOURS) if weak else (LOSSES, COLOURS)
+    if loss.name in LOSSES or loss.name in WEAK_LOSSES:
         raise ValueError(f"there is a loss {loss.name!r} already")
     if loss.name != loss.function.__name__:
         raise ValueError(f"{loss.name!r} is not the name of its function, {loss.function.__name__}")
-    colours.check(loss.name, loss.colour, COLOURS)
-    LOSSES[loss.name], COLOURS[loss.name] = loss, loss.colour
+    colours.check(loss.name, loss.colour, drawn)
+    table[loss.name], drawn[loss.name] = loss, loss.colour
     return loss
 
 
@@ -217,6 +224,7 @@ for _entry in (
         "infonce", "InfoNCE", "#220066", infonce, _INFONCE, _HE, *_MOCO,
         two_views=True, queue="moco", method="softcon",
     ),
+    *ENTRIES,
 ):  # fmt: skip
     register(_entry)
 
@@ -224,16 +232,19 @@ for _entry in (
 PAPER = tuple(name for name, loss in LOSSES.items() if loss.paper)
 
 
-def entry(name: str) -> Loss:
-    """The registry's entry of that name; ValueError, naming the nearest one, for none."""
-    if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}{nearest(name, LOSSES)}")
-    return LOSSES[name]
+def entry(name: str) -> Loss | WeakLoss:
+    """The entry of that name in `LOSSES` or `WEAK_LOSSES`; ValueError, naming the nearest, for
+    none."""
+    known = LOSSES | WEAK_LOSSES
+    if name not in known:
+        raise ValueError(f"unknown loss {name!r}{nearest(name, known)}")
+    return known[name]
 
 
 def method_label(method: str) -> str:
     """A loss or a reference row, as tables and legends call it; another name with a capital."""
-    return LOSSES[method].label if method in LOSSES else method[:1].upper() + method[1:]
+    known = LOSSES | WEAK_LOSSES
+    return known[method].label if method in known else method[:1].upper() + method[1:]
 
 
 class LossModule(nn.Module):
@@ -329,6 +340,10 @@ def pair_weights(
 def _resolve(name: str, stats: LabelStatistics | None, params: dict) -> Loss:
     """The entry of that name, after checking what is given with it."""
     loss = entry(name)
+    if isinstance(loss, WeakLoss):
+        raise ValueError(
+            f"{name} is no loss of embeddings: call WEAK_LOSSES[{name!r}].function(logits, labels)"
+        )
     for key in params.keys() - loss.defaults.keys():
         raise TypeError(f"{name} has no parameter {key!r}{nearest(key, loss.defaults)}")
     if loss.needs_stats and not isinstance(stats, LabelStatistics):

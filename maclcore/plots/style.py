@@ -7,7 +7,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from maclcore.losses import COLOURS
+from maclcore.losses import COLOURS, WEAK_COLOURS
 from maclcore.losses import method_label as label
 
 GREY = "#7f7f7f"
@@ -47,7 +47,7 @@ def use_style() -> None:
 
 
 def colour(method: str) -> str:
-    return COLOURS.get(method, GREY)
+    return (COLOURS | WEAK_COLOURS).get(method, GREY)
 
 
 def stamp(fig: Figure, profile: str, archive: str) -> Figure:

@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from maclcore.losses import COLOURS
+from maclcore.losses import COLOURS, WEAK_COLOURS
 from maclcore.plots.style import colour, label, legend
 
 
@@ -25,7 +25,7 @@ def lines(table: pd.DataFrame, ylabel: str) -> Figure:
 def training_curves(histories: Mapping[str, pd.DataFrame], columns: Mapping[str, str]) -> Figure:
     """Columns of the histories over epochs, one panel a column, one line a method, or a variant of
     one, which has no colour of its own."""
-    variants = [name for name in histories if name not in COLOURS]
+    variants = [name for name in histories if name not in COLOURS | WEAK_COLOURS]
     shades = dict(zip(variants, sns.color_palette("viridis", len(variants)), strict=True))
     fig, axes = plt.subplots(1, len(columns), figsize=(3.4 * len(columns), 3), squeeze=False)
     for ax, (column, title) in zip(axes.flat, columns.items(), strict=True):

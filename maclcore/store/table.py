@@ -93,7 +93,8 @@ def collect() -> pd.DataFrame:
 
     Metrics have their own names, those of the backbone's features `backbone: <name>`, the
     loss's parameters, defaults included, `param: <name>`, settings of its method `method: <name>`,
-    and what probes have said `<probe>: <name>`, such as `linear: macro mAP`.
+    of a training that tells labels how well it does `test: <name>`, such as `test: macro mAP`, and
+    what probes have said `<probe>: <name>`, such as `linear: macro mAP`.
     """
     results = _results()
     if not results:
@@ -113,6 +114,7 @@ def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, An
         **{f"method: {name}": value for name, value in result.get("method", {}).items()},
         **result["metrics"],
         **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
+        **{f"test: {name}": value for name, value in result.get("scores", {}).items()},
         **{f"archive: {name}": v for name, v in result["archive"].items()},
         **result["environment"],
         "queries": result["queries"],
@@ -197,6 +199,7 @@ def compare(a: str | Run, b: str | Run) -> pd.DataFrame:
     x, y = (_row({**run.result, "config": run.config.to_dict()}, run.transfer) for run in runs)
     measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
     measured.update(*(_scores(run.transfer) for run in runs))
+    measured.update(f"test: {name}" for run in runs for name in run.result.get("scores", {}))
     rows = {}
     for name in dict.fromkeys([*x, *y]):
         values: tuple[Any, Any] = x.get(name), y.get(name)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maclcore.config import Config
 from maclcore.data.stream import Images
+from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
@@ -145,7 +146,7 @@ def network(source: Source, on: torch.device, progress: bool) -> tuple[Retrieval
     model = model.to(on, memory_format=torch.channels_last)
     if config.frozen_views:
         return model, frozen_features(model, source, on)
-    images = Images(source.archive.images, on, keep=config.loss in LOSSES)
+    images = Images(source.archive.images, on, keep=config.loss not in REFERENCES)
     return model, Pixels(images, source, on)
 
 
