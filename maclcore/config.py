@@ -17,6 +17,9 @@ SUFFIX = ".safetensors"  # of a file of weights, which may be left out
 
 #: archives that the package draws itself
 EMBEDDED = ("synthetic", "synthetic_sentinel")
+#: what training may see of the labels; else a table of them (`maclcore.data.weak`)
+LABELS = ("complete", "random", "dominant")
+MAPPINGS = ("loss_params", "method_params", "completion_params")
 
 #: What each profile changes in the paper's setting, which is the default of every field.
 PROFILES: dict[str, dict[str, Any]] = {
@@ -56,8 +59,22 @@ class Config:
     #: of an archive of many bands those to take, by name with commas or a sensor's name, such as
     #: "B4,B3,B2", "s2" or "s1"; "": all that it has
     bands: str = ""
-    #: which of the random 70/10/20 splits
+    #: random: 70/10/20 | official: the test part that the archive's authors chose, where the names
+    #: of its images tell it, and a random validation part of the rest
+    split: Literal["random", "official"] = "random"
+    #: which of the random splits, or of the random validation parts
     split_seed: int = 0
+    #: which labels training sees: complete: all | random, dominant: one of each image's, at random
+    #: from `seed`, or the one that covers most of it | a CSV file, or its name in the archive's
+    #: folder (`maclcore.data.weak`). The test split is measured on the archive's labels always
+    labels: str = "complete"
+    #: weak: validation images have labels as training images do | complete: the archive's
+    validation_labels: Literal["weak", "complete"] = "weak"
+    #: none | a loss for weak labels: a classifier that it trains completes the labels of the
+    #: training images first (`maclcore.training.completion`)
+    completion: str = "none"
+    #: settings of that training, such as {"labels_per_image": 5}
+    completion_params: Mapping[str, Param] = field(default_factory=dict)
     #: a name in LOSSES, or a reference row: chance | frozen | oracle
     loss: str = "macl"
     #: overrides of the loss's own defaults, such as {"alpha": 0.5}
@@ -125,7 +142,20 @@ class Config:
             raise ValueError(f"momentum must be in [0, 1], got {self.momentum}")
         if self.micro_batch is not None and not self.micro_batch > 0:
             raise ValueError(f"micro_batch must be positive or None, got {self.micro_batch}")
-        for name in ("first_layer", "schedule", "sampler", "precision", "profile"):
+        if self.labels not in LABELS and not self.labels.lower().endswith(".csv"):
+            raise ValueError(
+                f"labels must be {', '.join(LABELS)} or a file that ends in .csv, got "
+                f"{self.labels!r}{nearest(self.labels, LABELS)}"
+            )
+        if self.completion != "none" and self.labels == "complete":
+            raise ValueError(
+                f"completion={self.completion!r} completes weak labels, but labels is 'complete': "
+                "let it be random, dominant or a table, or set completion='none'"
+            )
+        if self.completion_params and self.completion == "none":
+            raise ValueError("completion_params are settings of a completion, which is 'none'")
+        words = ("first_layer", "schedule", "sampler", "precision", "profile")
+        for name in (*words, "split", "validation_labels"):
             choices = get_args(self.__dataclass_fields__[name].type)
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -182,8 +212,8 @@ class Config:
         # only what differs from the defaults, so that a field added later, with a default that
         # keeps the old behaviour, leaves every stored id as it is
         values = {**self.to_dict(), **values, "archive": archive, "weights": weights}
-        default = {f.name: f.default for f in fields(self)}
-        default |= {"loss_params": {}, "method_params": {}}
+        values["labels"] = _name(self.labels)
+        default = {f.name: f.default for f in fields(self)} | dict.fromkeys(MAPPINGS, {})
         chosen = {k: v for k, v in values.items() if v != default[k]}
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in _name(archive))[:40]
@@ -195,7 +225,7 @@ class Config:
 
 def _plain(name: str, kind: Any, value: Any) -> Any:
     """`value` as the plain type of a field: an int of NumPy is an int, a Path a word, 0 is 0.0."""
-    if name in ("loss_params", "method_params"):
+    if name in MAPPINGS:
         if not isinstance(value, Mapping):
             raise TypeError(f"{name} must be a mapping, such as {{'alpha': 0.5}}, got {value!r}")
         # 1 and 1.0 are one configuration, and have one run_id

@@ -36,11 +36,15 @@ def test_run_id_depends_on_every_field_and_not_on_the_order_of_parameters():
         "clip_norm": 2.0, "precision": "fp32", "seed": 7, "profile": "smoke",
         "sampler": "label_aware", "views": 2, "queue": 256, "momentum": 0.99, "micro_batch": 32,
         "frozen_views": 10, "bands": "s2", "method_params": {"mask_ratio": 0.5},
-        "first_layer": "inflated",
+        "first_layer": "inflated", "labels": "random", "split": "official",
+        "validation_labels": "complete",
     }  # fmt: skip
-    assert set(base.to_dict()) == set(other)
+    completion = {"completion": "gc", "completion_params": {"labels_per_image": 5}}
+    assert set(base.to_dict()) == {*other, *completion}
     ids = {base.but(**{name: value}).run_id for name, value in other.items()} | {base.run_id}
-    assert len(ids) == len(other) + 1
+    weak = base.but(labels="random", completion="gc")
+    ids |= {weak.run_id, weak.but(**completion).run_id}
+    assert len(ids) == len(other) + 3
 
 
 def test_stored_runs_keep_their_ids():

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,18 +26,17 @@ from maclcore.data import bands as stacked
 from maclcore.data import cache, synthetic, synthetic_sentinel
 from maclcore.data.bands import Band
 from maclcore.data.declared import read_folder
-from maclcore.data.readers import READERS, Reader
+from maclcore.data.readers import READERS, Reader, official_test
 from maclcore.data.reading import (
     ABSENT,
     PLAIN_TREE,
     ArchiveError,
     Reading,
     message,
-    printable,
     warn,
 )
 from maclcore.data.sentinel import SENTINEL
-from maclcore.data.split import Split, make_split
+from maclcore.data.split import Split, make_split, official_split
 from maclcore.data.stacks import take
 
 READERS.update(SENTINEL)
@@ -67,14 +66,21 @@ class Archive:
     bands: tuple[str, ...] = RGB  #: what the C channels are
     places: tuple[str, ...] = ()  #: of each image, where some belong together in a split
     grounds: tuple[str, ...] = ()  #: what each shows, where some show the same, in other seasons
+    #: (N, L) how many pixels of a mask each label has, where there are masks; counted when asked
+    areas: Callable[[], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def split(self, seed: int, stratified: bool = False) -> Split:
-        """Train, validation and test indices (`make_split`); warns of labels not trained on."""
-        split = make_split(self.labels, seed, stratified=stratified, places=self.places)
-        split = split.judged(self.labels)
+    def split(self, seed: int, stratified: bool = False, official: bool = False) -> Split:
+        """Train, validation and test indices (`make_split`); warns of labels not trained on.
+
+        `official`: the test part is the archive's own (`readers.official_test`, which may raise).
+        """
+        split = split_rows(
+            self.name, self.names, self.labels, seed,
+            stratified=stratified, official=official, places=self.places,
+        )  # fmt: skip
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
             f"{self.title}, split {seed}",
@@ -84,6 +90,24 @@ class Archive:
             },
         )
         return split
+
+
+def split_rows(
+    archive: str,
+    names: Sequence[str],
+    labels: np.ndarray,
+    seed: int,
+    *,
+    stratified: bool = False,
+    official: bool = False,
+    places: Sequence[str] = (),
+) -> Split:
+    """`Archive.split` of an archive of which there are names, labels and places alone."""
+    if official:
+        split = official_split(official_test(archive, names), labels, seed, stratified=stratified)
+    else:
+        split = make_split(labels, seed, stratified=stratified, places=places)
+    return split.judged(labels)
 
 
 def load_archive(
@@ -128,39 +152,6 @@ def load_archive(
         reading.title, reading.wanted, reading.size = reader.title, reader.label_names, reader.size
     read(reading, **options)
     return _finish(reading, reader, image_size)
-
-
-def describe(archive: Archive, *, seed: int = 0, stratified: bool = False) -> str:
-    """The data sheet of an archive: its size, and the images of each label in all and per part."""
-    import pandas as pd  # here, because it takes seconds, and who only loads does without
-
-    split = archive.split(seed, stratified)
-    columns = {"images": archive.labels.sum(axis=0)}
-    columns["share"] = [f"{share:.1%}" for share in archive.labels.mean(axis=0)]
-    columns |= {part: archive.labels[index].sum(axis=0) for part, index in split._asdict().items()}
-    sizes = " / ".join(f"{len(part):,}" for part in split)
-    lines = [
-        f"{printable(archive.title)}: {len(archive):,} images at {archive.images.shape[-1]} px, "
-        f"{len(archive.label_names)} labels, {archive.labels.sum(axis=1).mean():.2f} per image",
-        f"split {seed}{', stratified' * stratified}: {sizes} (train / validation / test)",
-        f"fingerprint {archive.fingerprint}",
-    ]
-    if archive.bands != RGB:
-        lines.append(f"bands (share of pixels at 0 or 255): {_clipped(archive)}")
-    if archive.places:
-        lines.append(f"places: {len(set(archive.places)):,}, none of them in two parts")
-    if unlabelled := int((~archive.labels.any(axis=1)).sum()):
-        lines.append(f"images of which no label is known: {unlabelled:,}")
-    table = pd.DataFrame(columns, index=[printable(name) for name in archive.label_names])
-    lines += ["", table.to_string()]
-    return "\n".join(lines + [f"\nNote: {archive.footnote}"] * bool(archive.footnote))
-
-
-def _clipped(archive: Archive) -> str:
-    """Of each band how much is too dark or too bright for its bytes, in up to 1,000 images."""
-    some = archive.images[:: -(-len(archive) // 1000)]
-    shares = [((band == 0) | (band == 255)).mean() for band in some.swapaxes(0, 1)]
-    return ", ".join(f"{b} {s:.0%}" for b, s in zip(archive.bands, shares, strict=True))
 
 
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -220,7 +211,8 @@ def _synthetic(image_size: int, bands: str, *, n: int = 2100, seed: int = 0) -> 
     names = tuple(f"scene{i:05d}" for i in range(n))
     contents = tuple(f"{key[:8]}-{name}" for name in names)
     return _archive(
-        "synthetic", images, labels, synthetic.LABELS, names, contents, key, "Synthetic"
+        *("synthetic", images, labels, synthetic.LABELS, names, contents, key, "Synthetic"),
+        areas=partial(_drawn_areas, key, n, lambda i: synthetic.render.build(seed, i)[3]),
     )
 
 
@@ -240,7 +232,25 @@ def _synthetic_sentinel(image_size: int, bands: str, *, n: int = 600, seed: int 
         bands=chosen,
         places=places,
         grounds=places,
+        areas=partial(_drawn_areas, key, n, lambda i: _cover(seed, i)),
     )
+
+
+def _cover(seed: int, index: int) -> np.ndarray:
+    """(9,) cells of each label in an image of `synthetic_sentinel`."""
+    render = synthetic_sentinel.render
+    _, _, cells, surfaces, _ = render.lay(seed, index)
+    classes = render.CLASS[surfaces][cells].ravel()
+    return np.bincount(classes, minlength=len(synthetic_sentinel.LABELS) + 1)[:-1]
+
+
+def _drawn_areas(key: str, n: int, area: Callable[[int], np.ndarray]) -> np.ndarray:
+    """(n, L) of the images that `key` stands for, from the cache."""
+
+    def write(temporary: Path) -> None:
+        cache.save(temporary, np.array([area(i) for i in range(n)]))
+
+    return np.array(cache.cached(paths.cache_root() / f"areas-{key[:16]}.npy", write))
 
 
 def _drawn(
@@ -316,7 +326,17 @@ def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive
             f"{place} {getattr(images[key], 'window', None) or ''}"
             for key, place in zip(keys, places, strict=bool(places))
         ),
+        areas=None if reading.areas is None else partial(_in_order, reading.areas, keys, names),
     )
+
+
+def _in_order(
+    areas: Callable[[], dict[str, np.ndarray]], keys: list[str], names: tuple[str, ...]
+) -> np.ndarray:
+    found = areas()
+    if lack := [name for key, name in zip(keys, names, strict=True) if key not in found]:
+        raise ArchiveError(message("masks", {"image without a mask: add it": lack}))
+    return np.array([found[key] for key in keys])
 
 
 def _decoded(
@@ -350,11 +370,12 @@ def _archive(
     bands=RGB,
     places=(),
     grounds=(),
+    areas=None,
 ) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
     digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
     of = fingerprint, title, footnote, tuple(contents), bands, places
-    of += (grounds if len(set(grounds)) < len(grounds) else (),)
+    of += (grounds if len(set(grounds)) < len(grounds) else (), areas)
     return Archive(name, images, labels, label_names, names, *of)

@@ -293,6 +293,8 @@ def _read_maps(reading: Reading, of: dict[str, Any]) -> None:
     except cache.Unreadable as error:
         reading.faults["map that cannot be used: correct it, or copy it again"] += error.problems
         counts = np.ones((len(maps), len(reading.label_names) + 1), dtype=np.int64)
+    areas = dict(zip(maps, counts[:, :-1], strict=True))
+    reading.areas = lambda: areas
     for key, labels in zip(maps, present(counts, of.get("threshold", 0.0)), strict=True):
         reading.rows[key] = (f"{maps[key].name} ({of['folder']})", labels)
 

@@ -5,7 +5,7 @@ import os
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from maclcore.config import nearest
 from maclcore.data import cache
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ ABSENT = "path not found: is this the right folder, and completely unpacked?"
 COLUMNS = "fault in the columns: first the image's name, then one per label"
 ROWS = "faulty row: a name, then 0 or 1 for each label, at least one of them 1"
 SETS = "faulty line: a name and at least one label, none that the archive lacks"
+ONE = "faulty row: a name and one label, none that the archive lacks"
+TWICE = "image in two rows: keep one, or give every label a 0/1 column, where it may have several"
 DUPLICATE = "duplicate image name, case and suffix aside: rename or remove one"
 
 
@@ -47,7 +50,7 @@ class Reading:
     What becomes the archive are `images` and `rows`, each under its `image_key`, and `label_names`.
     `faults` and `notes` hold, for each kind, with its remedy, one line an example.
     Of images of many bands, which are `Stack`s, a reader says what their files hold (`products`).
-    `places`, under the same keys, where several images show one.
+    `places`, under the same keys, where several images show one, and `areas`, where masks tell.
     """
 
     folder: Path
@@ -62,6 +65,7 @@ class Reading:
     rows: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # where, (L,) bool
     products: "list[Product]" = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
+    areas: Callable[[], dict[str, np.ndarray]] | None = None  # (L,) pixels of each label
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -118,9 +122,9 @@ class Reading:
         self.faults[ABSENT].append(f"{error.filename}{why}")
 
     def read_table(self, file: Path, unlabelled: bool = False) -> None:
-        """Set `label_names` and `rows` from a table of names and 0/1 cells.
+        """Set `label_names` and `rows` from a table of names and 0/1 cells, or `image,label`.
 
-        `unlabelled`: a row of zeros is no fault, but an image of which no label is known.
+        `unlabelled`: a row without a label is no fault, but an image of which none is known.
         """
         faults = self.faults
         if not file.exists():
@@ -136,6 +140,8 @@ class Reading:
             return
         (_, header), *lines = lines or [(1, [""])]
         own = {_spelling(label): label for label in self.wanted}  # whose names the archive has
+        if [label.casefold() for label in header[1:]] == ["label"] and not _is_binary(lines):
+            return self._read_list(file.name, lines, own, unlabelled)
         labels = [own.get(_spelling(x), _spelling(x)) if own else x for x in header[1:]]
         wanted = list(self.wanted) or labels
         wrong = [f"no column {label!r}" for label in wanted if label not in labels]
@@ -162,6 +168,32 @@ class Reading:
             row = [True] * len(labels) if wrong else [values[j] for j in order]
             if name:
                 self.rows[image_key(name)] = (where, np.array(row, dtype=bool))
+
+    def _read_list(
+        self, file: str, lines: list[tuple[int, list[str]]], own: dict[str, str], unlabelled: bool
+    ) -> None:
+        """Set `label_names` and `rows` from lines of a name and its one label.
+
+        Without `own` labels, by their spelling, they are all that occur, in alphabetical order.
+        """
+        found: dict[str, tuple[str, str, bool]] = {}
+        for number, cells in lines:
+            name, label = (*cells, "")[:2]
+            where = f"{name} ({file}, line {number})"
+            wrong = ["no name"] * (not name) + ["no label"] * (not label and not unlabelled)
+            wrong += [f"{len(cells)} cells where the header has 2"] * (len(cells) > 2)
+            if own and label and _spelling(label) not in own:
+                wrong.append(f"unknown label {label!r}{nearest(label, self.wanted)}")
+            self.faults[ONE] += [f"{where}: {', '.join(wrong)}"] if wrong else []
+            label = own.get(_spelling(label), label)
+            if first := found.get(image_key(name)):
+                self.faults[TWICE].append(f"{where} = {first[0]}: {label}, {first[1]}")
+            found[image_key(name)] = where, label
+        self.label_names = self.wanted or tuple(
+            sorted({label for _, label in found.values()} - {""})
+        )
+        for key, (where, label) in found.items():
+            self.rows[key] = (where, np.array([label == x for x in self.label_names], dtype=bool))
 
     def read_sets(self, lines: Iterable[tuple[str, str, Iterable[str]]]) -> None:
         """Set `label_names` and `rows` from lines (where it stands, image's name, its labels).
@@ -197,20 +229,39 @@ class Reading:
         if not (masks := self.files(folder)):
             return
         try:
-            counts, *_ = cache.cached_rows(
-                f"{self.folder.name}-masks",
-                f"pixels of each of {values.tolist()}",
-                partial(_count_pixels, values=values),
-                list(masks.values()),
-                self.progress,
-            )
+            counts = self._count(masks, values)
         except cache.Unreadable as error:
             self.faults["mask that cannot be used: convert it, or copy it again"] += error.problems
             counts = np.full((len(masks), len(values)), least)
+        areas = dict(zip(masks, counts, strict=True))
+        self.areas = lambda: areas
         for (name, file), present in zip(masks.items(), counts >= least, strict=True):
             self.rows[name] = (file.name, present)
         empty = [where for where, present in self.rows.values() if not present.any()]
         self.faults[f"mask without a label of {least} pixels: lower min_pixels"] += empty
+
+    def mask_areas(
+        self, folder: Path, colours: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, np.ndarray]:
+        """By image the pixels (L,) of each label's colour in its mask; ArchiveError for faults."""
+        masks = self.files(folder)
+        try:
+            counts = self._count(masks, np.array([*colours.values()]))
+        except cache.Unreadable as error:
+            kind = "mask that cannot be used: convert it, or copy it again"
+            raise ArchiveError(message(str(folder), {kind: error.problems})) from None
+        return dict(zip(masks, counts, strict=True))
+
+    def _count(self, masks: Mapping[str, Path], values: np.ndarray) -> np.ndarray:
+        """(N, L): how many pixels of each mask have each of `values` (L, C)."""
+        counts, *_ = cache.cached_rows(
+            f"{self.folder.name}-masks",
+            f"pixels of each of {values.tolist()}",
+            partial(_count_pixels, values=values),
+            list(masks.values()),
+            self.progress,
+        )
+        return counts
 
 
 def image_key(name: str) -> str:
@@ -219,6 +270,11 @@ def image_key(name: str) -> str:
     stem, suffix = os.path.splitext(name)
     stem = stem if suffix.lower() in cache.SUFFIXES else name
     return unicodedata.normalize("NFC", stem).casefold()
+
+
+def _is_binary(lines: list[tuple[int, list[str]]]) -> bool:
+    """Whether every row's cells, if it has any, are 0 or 1."""
+    return all(cell in CELLS for _, (_, *cells) in lines for cell in cells)
 
 
 def _spelling(cell: str) -> str:

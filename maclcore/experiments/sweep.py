@@ -110,7 +110,7 @@ def identities(
     """
     sources, problems, archives = {}, {}, {}
     for config in dict.fromkeys(configs):
-        key = (config.archive, config.image_size)
+        key = (config.archive, config.image_size, config.bands)
         try:
             source = identity.identify(config, archive=archives.get(key))
         except (ValueError, OSError) as error:

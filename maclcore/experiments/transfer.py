@@ -13,6 +13,7 @@ import sklearn
 import torch
 
 from maclcore import paths, store
+from maclcore.config import Config
 from maclcore.data.stream import Images
 from maclcore.evaluation.classification import is_single_label
 from maclcore.evaluation.reference import LABELS_ALONE
@@ -74,9 +75,11 @@ def transfer(
         raise ValueError(f"epochs must be at least 1, got {epochs}")
     if run.config.loss in LABELS_ALONE:
         raise ValueError(f"{run.run_id} has no network, and so no features to probe")
-    source = identify(run.config if archive is None else run.config.but(archive=archive))
+    source = identify(run.config if archive is None else _on(run.config, archive))
     if archive is None:
         check(run, source)
+    # all runs are probed alike, whatever their training saw
+    source = replace(source, weak=None)
     own = source.identity["archive"] == run.identity["archive"]
     check_unseen(run, source.archive, [*source.split.validation, *source.split.test])
     name = probe if own else f"{probe} on {source.archive.name}"
@@ -104,6 +107,12 @@ def transfer(
             run.keep_transfer(name, {**said, "of": of})
             checkpoint.remove(at.folder)
         return run.transfer[name], True
+
+
+def _on(config: Config, archive: str) -> Config:
+    """A configuration on another archive, all of whose labels are known."""
+    given = {"labels": "complete", "completion": "none", "completion_params": {}}
+    return config.but(archive=archive, split="random", **given)
 
 
 def _stored(run: Run, name: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -24,6 +24,21 @@ class Head(nn.Sequential):
         return F.normalize(super().forward(features).float(), dim=1)
 
 
+class LabelHead(nn.Sequential):
+    """Features (N, F) to a logit a label (N, L): standardised, Linear-ReLU-Linear, float32.
+
+    `mean` and `spread` (F,) of the features are buffers, 0 and 1 until they are set.
+    """
+
+    def __init__(self, width: int, labels: int, hidden: int = 512) -> None:
+        super().__init__(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, labels))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward((features - self.mean) / self.spread).float()
+
+
 class RetrievalNet(nn.Module):
     """Images to unit embeddings: backbone, global pooling, Linear-ReLU-Linear, L2 norm.
 

@@ -17,16 +17,17 @@ from maclcore.store.files import (
     write_csv,
     write_json,
     write_lines,
-    write_per_query,
+    write_table,
     write_tensors,
 )
 from maclcore.store.provenance import environment
-from maclcore.store.run import IDENTITY, LEASE, RESULT, Run
+from maclcore.store.run import IDENTITY, LEASE, PREDICTIONS, RESULT, Run
 from maclcore.store.table import collect, compare, per_query, runs
 
 __all__ = [
     "IDENTITY",
     "LEASE",
+    "PREDICTIONS",
     "RESULT",
     "Run",
     "collect",
@@ -39,6 +40,6 @@ __all__ = [
     "write_csv",
     "write_json",
     "write_lines",
-    "write_per_query",
+    "write_table",
     "write_tensors",
 ]

@@ -15,6 +15,7 @@ from torch import Tensor
 from maclcore import paths
 
 RESULT, IDENTITY, TRANSFER = "result.json", "identity.json", "transfer.json"
+PREDICTIONS = "predictions.parquet"
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
@@ -43,7 +44,8 @@ def write_csv(file: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.6g")
 
 
-def write_per_query(file: Path, table: pd.DataFrame) -> None:
+def write_table(file: Path, table: pd.DataFrame) -> None:
+    """A table of numbers, as float32."""
     with paths.atomic_path(file) as temporary:
         table.astype(np.float32).to_parquet(temporary, compression="zstd")
 

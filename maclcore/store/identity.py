@@ -6,6 +6,7 @@ a run keeps an *identity*, hashes of all that its outcome depends on beside the 
 archive   images, labels, their names and their order, at the run's size (`Archive.fingerprint`)
 split     the members of training, validation and test, in order
 weights   the content of the initial weights; "" for reference rows that have no network
+labels    what training and validation see of the labels; only where that is not all
 
 The first content under a configuration has the folder `run_id`, any other has `run_id@` and eight
 digits of its identity. A run is returned, resumed, evaluated and searched for its content alone.
@@ -20,8 +21,10 @@ import numpy as np
 import pandas as pd
 
 from maclcore import paths, store
-from maclcore.config import Config
-from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive, make_split
+from maclcore.config import LABELS, Config
+from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive
+from maclcore.data.archives import split_rows
+from maclcore.data.weak import known_labels, table_file
 from maclcore.evaluation.reference import LABELS_ALONE
 from maclcore.models.weights import weights_content, weights_name
 from maclcore.store import Run
@@ -40,6 +43,13 @@ class Source:
     archive: Archive
     split: Split
     identity: Mapping[str, str]
+    weak: np.ndarray | None = None  #: `known`, where it is not all of the archive's labels
+
+    @property
+    def known(self) -> np.ndarray:
+        """(N, L) bool, what training and validation may see of the labels (`maclcore.data.weak`);
+        the test split is measured on the archive's."""
+        return self.archive.labels if self.weak is None else self.weak
 
     @property
     def key(self) -> str:
@@ -50,7 +60,8 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
     """What `config` stands for now; `archive` if it has been loaded already.
 
     Raises what `load_archive` raises, saying if the store has such a run all the same; ArchiveError
-    for too few images; FileNotFoundError for weights that are not there.
+    for too few images, and what `known_labels` raises; FileNotFoundError for weights or a table of
+    labels that are not there.
     """
     try:
         archive = archive or load_archive(
@@ -58,7 +69,7 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
         )
     except ArchiveError as error:
         raise ArchiveError(f"{error}{_but_stored(config)}") from error
-    split = archive.split(config.split_seed)
+    split = archive.split(config.split_seed, official=config.split == "official")
     if min(len(split.validation), len(split.test)) < LEAST:
         raise ArchiveError(
             f"{archive.title} has {len(archive)} images: of its validation part, "
@@ -71,8 +82,15 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
         config = config.but(weights=weights_name(config.weights))
     members = _members(archive.names, split)
     identity = {"archive": archive.fingerprint, "split": members, "weights": weights}
+    if config.labels not in LABELS:
+        config = config.but(labels=table_file(config.labels, config.archive))
+    weak = None
+    if config.labels != "complete":
+        validation = config.validation_labels
+        weak = known_labels(archive, split, config.labels, seed=config.seed, validation=validation)
+        identity["labels"] = digest(np.packbits(weak).tobytes().hex())
     config = config.but(archive=archive_name(config.archive))
-    return Source(config, ids, archive, split, identity)
+    return Source(config, ids, archive, split, identity, weak)
 
 
 def place(source: Source) -> Run:
@@ -129,6 +147,8 @@ def differences(run: Run, source: Source) -> list[str]:
         found.append("another split")
     if stored["weights"] != now["weights"]:
         found.append(f"other weights ({stored['weights']}, here {now['weights']})")
+    if stored.get("labels") != now.get("labels"):
+        found.append(f"other known labels in {Path(source.config.labels).name}")
     return found
 
 
@@ -186,7 +206,11 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
             f"these: bring its archive, {run.config.archive}, as it was"
         )
     places, labels = _take_places(table), table.drop(columns=CONTENT).to_numpy()
-    split = make_split(labels, run.config.split_seed, places=places).judged(labels)
+    config, name = run.config, Path(run.config.archive).name
+    official = config.split == "official"
+    split = split_rows(
+        name, table.index, labels, config.split_seed, official=official, places=places
+    )
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
     seen = set(table[CONTENT].iloc[split.train])

@@ -25,13 +25,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maclcore.store.files import IDENTITY, RESULT, TRANSFER, digest
+from maclcore.store.files import IDENTITY, PREDICTIONS, RESULT, TRANSFER, digest
 
 #: what a pack holds of a run
 FILES = (
     *("config.json", IDENTITY, RESULT, "history.csv", "log.jsonl", "per_query.parquet"),
-    TRANSFER,  # which packs of earlier versions have no column for
+    *(TRANSFER, PREDICTIONS),
 )
+LATER = (TRANSFER, PREDICTIONS)  #: those that packs of earlier versions have no column for
+TABLES = ("per_query.parquet", PREDICTIONS)  #: those that are too large to be kept of all runs
 #: the column of ids, and the file's metadata with a digest of them
 RUN_ID, IDS = "run_id", b"run_ids"
 
@@ -70,7 +72,7 @@ class Pack:
 
     def read(self, run_id: str, name: str) -> bytes | None:
         """One small file of one run; None if it has none."""
-        if name != "per_query.parquet":  # the others are small enough to be kept
+        if name not in TABLES:
             return self.column(name)[run_id]
         return _column(self.file, name, self.groups[run_id])[run_id]
 
@@ -185,7 +187,7 @@ def _column(file: Path, name: str, group: int | None = None) -> dict[str, bytes 
         columns = [RUN_ID, name]
         table = parquet.read(columns) if group is None else parquet.read_row_group(group, columns)
         ids = table[RUN_ID].to_pylist()
-        if name == TRANSFER and name not in table.column_names:
+        if name in LATER and name not in table.column_names:
             return dict.fromkeys(ids)
         values = table[name].to_pylist()
     return dict(zip(ids, values, strict=True))

@@ -9,6 +9,7 @@ checkpoint-?.safetensors   the state after the last two whole epochs; removed wh
 log.jsonl          one line an epoch, written as they end
 history.csv        one row an epoch
 per_query.parquet  the seven metrics of every test query, float32
+predictions.parquet  of a training that tells labels: their probabilities for every test image
 weights.safetensors, embeddings.safetensors   in no pack
 result.json        metrics and provenance, written last: a run that has it is finished
 transfer.json      what probes have said of it since, by name (`maclcore.experiments.transfer`)
@@ -35,7 +36,7 @@ from maclcore import paths
 from maclcore.config import Config, nearest
 from maclcore.progress import countdown, say
 from maclcore.store import files, packed, revision
-from maclcore.store.files import IDENTITY, RESULT, TRANSFER
+from maclcore.store.files import IDENTITY, PREDICTIONS, RESULT, TRANSFER
 
 #: seconds without a sign of life after which another machine may take a run over: more than the
 #: minute for which a client of NFS may believe what it has cached
@@ -244,6 +245,12 @@ class Run:
     def per_query(self) -> pd.DataFrame:
         """One row a test query, indexed by the image's name."""
         return pd.read_parquet(io.BytesIO(self._need("per_query.parquet")))
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Of a training that tells labels: their probabilities (Q, L), a row a test image, indexed
+        by its name, a column a label."""
+        return pd.read_parquet(io.BytesIO(self._need(PREDICTIONS)))
 
     @cached_property
     def embeddings(self) -> np.ndarray:

@@ -14,15 +14,16 @@ import pandas as pd
 from filelock import Timeout
 
 from maclcore import paths
-from maclcore.config import Config
+from maclcore.config import MAPPINGS, Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.evaluation.statistics import REPLICATE
 from maclcore.store import packed
 from maclcore.store.files import RESULT, TRANSFER, log, parsed
 from maclcore.store.run import LEASE, Run
 
-#: what may differ between the configurations of runs that are compared
-FREE = {"loss", "loss_params", "method_params", *REPLICATE}
+#: what may differ between the configurations of runs that are compared: the method, and what its
+#: training sees of the labels; what they are measured by may not
+FREE = {"loss", *MAPPINGS, "labels", "validation_labels", "completion", *REPLICATE}
 DEFAULTS = Config().to_dict()
 
 
@@ -92,7 +93,9 @@ def collect() -> pd.DataFrame:
 
     Metrics have their own names, those of the backbone's features `backbone: <name>`, the
     loss's parameters, defaults included, `param: <name>`, settings of its method `method: <name>`,
-    and what probes have said `<probe>: <name>`, such as `linear: macro mAP`.
+    how good the labels are that were completed for it `completion: <name>`, of a training that
+    tells labels how well it does `test: <name>`, such as `test: macro mAP`, and what probes have
+    said `<probe>: <name>`, such as `linear: macro mAP`.
     """
     results = _results()
     if not results:
@@ -107,11 +110,13 @@ def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, An
     config = {**DEFAULTS, **result["config"]}  # of fields that came later: their defaults
     return {
         **config,
-        **{name: json.dumps(config[name]) for name in ("loss_params", "method_params")},
+        **{name: json.dumps(config[name]) for name in MAPPINGS},
         **{f"param: {name}": value for name, value in result["loss"].items()},
         **{f"method: {name}": value for name, value in result.get("method", {}).items()},
+        **{f"completion: {name}": v for name, v in result.get("completion", {}).items()},
         **result["metrics"],
         **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
+        **{f"test: {name}": value for name, value in result.get("scores", {}).items()},
         **{f"archive: {name}": v for name, v in result["archive"].items()},
         **result["environment"],
         "queries": result["queries"],
@@ -196,6 +201,7 @@ def compare(a: str | Run, b: str | Run) -> pd.DataFrame:
     x, y = (_row({**run.result, "config": run.config.to_dict()}, run.transfer) for run in runs)
     measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
     measured.update(*(_scores(run.transfer) for run in runs))
+    measured.update(f"test: {name}" for run in runs for name in run.result.get("scores", {}))
     rows = {}
     for name in dict.fromkeys([*x, *y]):
         values: tuple[Any, Any] = x.get(name), y.get(name)

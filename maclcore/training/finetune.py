@@ -13,7 +13,7 @@ from maclcore.evaluation.classification import classification_scores, is_single_
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.models.network import RetrievalNet
 from maclcore.store.identity import Source
-from maclcore.training.inputs import Pixels
+from maclcore.training.inputs import Inputs, Pixels
 from maclcore.training.loop import Method, Outcome
 
 
@@ -35,7 +35,31 @@ class Classifier(nn.Module):
         return self.project(self.features(images))
 
 
-class FineTune(Method):
+class Classification(Method):
+    """Training to tell the labels of images, of which each is seen once an epoch."""
+
+    headline = "macro mAP"
+    model: nn.Module  #: images to logits (N, L)
+    inputs: Inputs
+    rows: Tensor  #: (n,) positions of the training images in the archive
+
+    def begin(self, epoch: int) -> None:
+        self.varied = self.inputs.of_epoch(epoch, 1)
+
+    def ahead(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        own = [self.rows[batch] for batch in batches]
+        for batch, _ in zip(batches, self.inputs.ahead(own), strict=True):
+            yield batch
+
+
+def labelled(source: Source) -> Source:
+    """`source` without the training images of which no label is known."""
+    train = source.split.train
+    known = source.known[train].any(axis=1)
+    return replace(source, split=source.split._replace(train=train[known]))
+
+
+class FineTune(Classification):
     """All of `network` under cross-entropy: binary, the mean over cells (image, label), or over the
     labels where each image of the archive has one.
 
@@ -43,15 +67,12 @@ class FineTune(Method):
     `source.config`. Training images without a label, of which none is known, are left out.
     """
 
-    headline = "macro mAP"
-
     def __init__(self, source: Source, network: RetrievalNet, on: torch.device) -> None:
         archive = source.archive
-        labels = torch.from_numpy(archive.labels)
-        known = archive.labels[source.split.train].any(axis=1)
-        split = source.split._replace(train=source.split.train[known])
-        self.source, self.on = replace(source, split=split), on
-        self.rows, self.y_train = torch.from_numpy(split.train), archive.labels[split.train]
+        labels = torch.from_numpy(source.known)
+        self.source, self.on = labelled(source), on
+        train = self.source.split.train
+        self.rows, self.y_train = torch.from_numpy(train), source.known[train]
         self.single = is_single_label(archive.labels)
         self.y = (labels.int().argmax(dim=1) if self.single else labels.float()).to(on)
         self.cost = cross_entropy if self.single else binary_cross_entropy_with_logits
@@ -64,14 +85,6 @@ class FineTune(Method):
         self.inputs = Pixels(Images(archive.images, on, keep=True), self.source, on)
         self.modules = {"model": self.model}
 
-    def begin(self, epoch: int) -> None:
-        self.varied = self.inputs.of_epoch(epoch, 1)
-
-    def ahead(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        own = [self.rows[batch] for batch in batches]
-        for batch, _ in zip(batches, self.inputs.ahead(own), strict=True):
-            yield batch
-
     def step(self, batch: Tensor) -> dict[str, Tensor]:
         index = self.rows[batch]
         logits = self.inputs.through(self.model, index, self.varied[batch])
@@ -79,7 +92,7 @@ class FineTune(Method):
 
     def validate(self) -> dict[str, float]:
         index = self.source.split.validation
-        predicted, y = self.predict(index)[0], self.source.archive.labels[index]
+        predicted, y = self.predict(index)[0], self.source.known[index]
         return classification_scores(predicted, y, single_label=self.single)
 
     def outcome(self) -> Outcome:

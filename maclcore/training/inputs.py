@@ -7,7 +7,7 @@ stored features of its own backbone, where the head alone trains.
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -71,9 +71,24 @@ class Features:
     """The backbone's features in place of images, float32 and memory-mapped; the head trains."""
 
     clean: np.ndarray  #: (N, F) of the archive's images as they are
-    views: np.ndarray  #: (V, n, F) of V augmented views of the n training images
+    views: Sequence[np.ndarray]  #: V of (n, F), of an augmented view each of the training images
     micro_batch: int | None = None
     on: torch.device = torch.device("cpu")
+
+    def with_clean(self, train: np.ndarray) -> "Features":
+        """The training images as they are take turns with their views.
+
+        Features of augmented and of clean images differ by a shift that is the same for all images.
+        To a classifier that has seen views alone it is a bias: it is asked about clean images.
+        """
+        return replace(self, views=[*self.views, self.clean[train]])
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (F,) over the views; 1 for a feature that does not vary."""
+        mean = np.mean([view.mean(axis=0, dtype=float) for view in self.views], axis=0)
+        variance = np.mean([np.square(v - mean).mean(axis=0) for v in self.views], axis=0)
+        spread = np.sqrt(np.where(variance > 0, variance, 1))
+        return torch.from_numpy(mean).float(), torch.from_numpy(spread).float()
 
     def trained(self, model: RetrievalNet) -> nn.Module:
         return model.head

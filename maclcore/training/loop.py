@@ -38,6 +38,7 @@ class Outcome(NamedTuple):
     embedding: Evaluation  #: on the test split
     backbone: Evaluation | None = None  #: the same of the features before the head
     tensors: Mapping[str, Mapping[str, Tensor]] = {}  #: by file: weights, embeddings
+    predicted: np.ndarray | None = None  #: (Q, L) probabilities of the test images' labels
 
 
 class Method:

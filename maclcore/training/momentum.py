@@ -6,6 +6,13 @@ import torch
 from torch import Tensor, nn
 
 
+@torch.no_grad()
+def follow(slow: nn.Module, network: nn.Module, momentum: float) -> None:
+    """θ_slow = m θ_slow + (1 - m) θ, for parameters alone."""
+    own = list(slow.parameters())
+    torch._foreach_lerp_(own, [p.detach() for p in network.parameters()], 1 - momentum)
+
+
 class MomentumQueue(nn.Module):
     """A slow copy of a network, and the last `size` keys it gave with their labels (0: none).
 
@@ -22,11 +29,8 @@ class MomentumQueue(nn.Module):
         self.register_buffer("labels", torch.zeros(size, labels, dtype=torch.bool, device=device))
         self.register_buffer("seen", torch.tensor(0))  # on the CPU, where looking is free
 
-    @torch.no_grad()
     def follow(self, network: nn.Module, momentum: float) -> None:
-        """θ_key = m θ_key + (1 - m) θ, for parameters alone."""
-        own = list(self.encoder.parameters())
-        torch._foreach_lerp_(own, [p.detach() for p in network.parameters()], 1 - momentum)
+        follow(self.encoder, network, momentum)
 
     def contrast(self, form: str, keys: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What a loss is given for a batch's keys (M, D) and labels (M, L).

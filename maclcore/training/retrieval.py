@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maclcore.config import Config
 from maclcore.data.stream import Images
+from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, pair_weights
@@ -36,8 +37,8 @@ class Retrieval(Method):
         self.model, self.inputs = network(source, on, progress)
         self.rank, self.processes = distributed.world()
         self.rows = torch.from_numpy(source.split.train)
-        self.y_train = archive.labels[source.split.train]
-        self.y = torch.from_numpy(archive.labels).to(on)
+        self.y_train = source.known[source.split.train]
+        self.y = torch.from_numpy(source.known).to(on)
         self.stats = LabelStatistics.from_labels(self.y_train, archive.label_names)
         self.loss = build_loss(
             config.loss, self.stats, embedding_dim=config.embedding_dim, **config.loss_params
@@ -113,7 +114,7 @@ class Retrieval(Method):
     def validate(self) -> dict[str, float]:
         index = self.source.split.validation
         z, _ = self.inputs.embed(self.model, index)
-        return {**evaluate(z, self.source.archive.labels[index]).summary(), **collapse(z)}
+        return {**evaluate(z, self.source.known[index]).summary(), **collapse(z)}
 
     def explain(self, batch: Tensor) -> str:
         config = self.source.config
@@ -145,7 +146,7 @@ def network(source: Source, on: torch.device, progress: bool) -> tuple[Retrieval
     model = model.to(on, memory_format=torch.channels_last)
     if config.frozen_views:
         return model, frozen_features(model, source, on)
-    images = Images(source.archive.images, on, keep=config.loss in LOSSES)
+    images = Images(source.archive.images, on, keep=config.loss not in REFERENCES)
     return model, Pixels(images, source, on)
 
 

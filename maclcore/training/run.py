@@ -7,24 +7,31 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import torch
 
 from maclcore import paths, store
 from maclcore.config import Config, nearest
 from maclcore.data.archives import RGB
+from maclcore.evaluation.classification import classification_scores
 from maclcore.evaluation.reference import LABELS_ALONE, REFERENCES
 from maclcore.evaluation.retrieval import evaluate
-from maclcore.losses import LOSSES, entry
+from maclcore.losses import entry
 from maclcore.progress import say
 from maclcore.store import Run
 from maclcore.store.identity import Source, claim, identify, remember, told
-from maclcore.training import checkpoint, distributed
+from maclcore.training import checkpoint, completion, distributed
 from maclcore.training.loop import Loop, Method, Outcome, environment
 from maclcore.training.retrieval import Retrieval, network
 from maclcore.training.softcon import SoftCon
+from maclcore.training.weak import Weak
 
 #: the ways of training; a loss's entry in the registry names the one that it has
-METHODS: dict[str, Callable[..., Method]] = {"retrieval": Retrieval, "softcon": SoftCon}
+METHODS: dict[str, Callable[..., Method]] = {
+    "retrieval": Retrieval,
+    "softcon": SoftCon,
+    "weak": Weak,
+}
 
 
 def train(
@@ -81,23 +88,33 @@ def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
     first = distributed.world()[0] == 0
     config, archive, split = source.config, source.archive, source.split
     start, earlier = time.perf_counter(), sum(row["seconds"] for row in store.log(run.folder))
+    said: dict[str, Any] = {}
+    if config.completion != "none" and config.loss not in REFERENCES:
+        source, said = completion.complete(source, on, progress)
     outcome = _outcome(source, run, on, progress)
     if not first:
         return
     queries = [archive.names[i] for i in split.test]
     table = outcome.embedding.per_query.set_axis(queries).rename_axis("query")
-    store.write_per_query(run.folder / "per_query.parquet", table)
+    store.write_table(run.folder / "per_query.parquet", table)
+    scores = {}
+    if outcome.predicted is not None:
+        table = pd.DataFrame(outcome.predicted, queries, archive.label_names)
+        store.write_table(run.folder / store.PREDICTIONS, table.rename_axis("image"))
+        scores = classification_scores(outcome.predicted, archive.labels[split.test])
     for name, content in outcome.tensors.items():
         store.write_tensors(run.folder / f"{name}.safetensors", content, source.identity)
     hardware = environment(config, on)
     result = {
         "config": config.to_dict(),
-        "loss": {**LOSSES[config.loss].defaults, **config.loss_params}
-        if config.loss in LOSSES
+        "loss": {**entry(config.loss).defaults, **config.loss_params}
+        if config.loss not in REFERENCES
         else {},
         **({"method": settings} if (settings := method_settings(config)) else {}),
         "metrics": outcome.embedding.summary(),
         "metrics_backbone": outcome.backbone.summary() if outcome.backbone else {},
+        **({"scores": scores} if scores else {}),
+        **({"completion": said} if said else {}),
         "queries": len(split.test),
         "protocol": "test split, each image once as query, the others as gallery; cosine"
         + "; only the head trained" * bool(config.frozen_views),
