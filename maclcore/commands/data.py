@@ -12,6 +12,7 @@ def data(
     *,
     image_size: int = 64,
     bands: str = "",
+    official: bool = False,
     data: Path | None = None,
 ) -> None:
     """Check an archive, decode it into the cache and print its data sheet.
@@ -23,11 +24,13 @@ def data(
         archive: synthetic, synthetic_sentinel, {archives}, or a folder with images/ and labels.csv.
         image_size: side of the decoded images in pixels.
         bands: of images of many bands those to take, such as B4,B3,B2, s2 or s1; default: all.
+        official: show the official split, where the names of the images tell it, not a random one.
         data: the folder that holds the archives; default: MACL_DATA.
     """
     from maclcore.data import describe, load_archive
 
-    print(describe(load_archive(archive, image_size=image_size, root=data, bands=bands)))
+    found = load_archive(archive, image_size=image_size, root=data, bands=bands)
+    print(describe(found, official=official))
 
 
 def prepare(

@@ -150,7 +150,8 @@ def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> N
     config = found.config
     source = archive_of(found, archive, data)
     model = load_model(found)
-    parts = source.split(config.split_seed)._asdict()
+    official = archive is None and config.split == "official"
+    parts = source.split(config.split_seed, official=official)._asdict()
     index = np.arange(len(source.images)) if split == "all" else parts[split]
     if split in ("test", "validation"):
         check_unseen(found, source, index)

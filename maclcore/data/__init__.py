@@ -5,7 +5,7 @@ An archive is found and checked (`archives`, by `readers`, which share `reading`
 (`split`), and read for batch after batch (`stream`, in the order of `sampler`, changed by `augment`
 or `augment_bands`). Images of many bands (`bands`, with `statistics`, found by `stacks`) are those
 of `sentinel`, or of a folder that says what it holds (`declared`); `maps` makes label sets of land
-cover.
+cover, and `weak` says which labels training sees.
 
 From here: the names below, and `maclcore.data.augment`, `augment_bands`, `bands`, `cache`,
 `prepare`, `readers`, `sampler`, `stream`, `synthetic` and `synthetic_sentinel`. This room knows
@@ -20,12 +20,12 @@ from maclcore.data.archives import (
     ARCHIVES,
     Archive,
     archive_name,
-    describe,
     load_archive,
     read_labels,
 )
 from maclcore.data.maps import labels_from_map
 from maclcore.data.reading import ArchiveError, ArchiveWarning
+from maclcore.data.sheet import describe
 from maclcore.data.split import Split, make_split
 
 __all__ = [

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,18 +26,17 @@ from maclcore.data import bands as stacked
 from maclcore.data import cache, synthetic, synthetic_sentinel
 from maclcore.data.bands import Band
 from maclcore.data.declared import read_folder
-from maclcore.data.readers import READERS, Reader
+from maclcore.data.readers import READERS, Reader, official_test
 from maclcore.data.reading import (
     ABSENT,
     PLAIN_TREE,
     ArchiveError,
     Reading,
     message,
-    printable,
     warn,
 )
 from maclcore.data.sentinel import SENTINEL
-from maclcore.data.split import Split, make_split
+from maclcore.data.split import Split, make_split, official_split
 from maclcore.data.stacks import take
 
 READERS.update(SENTINEL)
@@ -73,10 +72,15 @@ class Archive:
     def __len__(self) -> int:
         return len(self.names)
 
-    def split(self, seed: int, stratified: bool = False) -> Split:
-        """Train, validation and test indices (`make_split`); warns of labels not trained on."""
-        split = make_split(self.labels, seed, stratified=stratified, places=self.places)
-        split = split.judged(self.labels)
+    def split(self, seed: int, stratified: bool = False, official: bool = False) -> Split:
+        """Train, validation and test indices (`make_split`); warns of labels not trained on.
+
+        `official`: the test part is the archive's own (`readers.official_test`, which may raise).
+        """
+        split = split_rows(
+            self.name, self.names, self.labels, seed,
+            stratified=stratified, official=official, places=self.places,
+        )  # fmt: skip
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
             f"{self.title}, split {seed}",
@@ -86,6 +90,24 @@ class Archive:
             },
         )
         return split
+
+
+def split_rows(
+    archive: str,
+    names: Sequence[str],
+    labels: np.ndarray,
+    seed: int,
+    *,
+    stratified: bool = False,
+    official: bool = False,
+    places: Sequence[str] = (),
+) -> Split:
+    """`Archive.split` of an archive of which there are names, labels and places alone."""
+    if official:
+        split = official_split(official_test(archive, names), labels, seed, stratified=stratified)
+    else:
+        split = make_split(labels, seed, stratified=stratified, places=places)
+    return split.judged(labels)
 
 
 def load_archive(
@@ -130,39 +152,6 @@ def load_archive(
         reading.title, reading.wanted, reading.size = reader.title, reader.label_names, reader.size
     read(reading, **options)
     return _finish(reading, reader, image_size)
-
-
-def describe(archive: Archive, *, seed: int = 0, stratified: bool = False) -> str:
-    """The data sheet of an archive: its size, and the images of each label in all and per part."""
-    import pandas as pd  # here, because it takes seconds, and who only loads does without
-
-    split = archive.split(seed, stratified)
-    columns = {"images": archive.labels.sum(axis=0)}
-    columns["share"] = [f"{share:.1%}" for share in archive.labels.mean(axis=0)]
-    columns |= {part: archive.labels[index].sum(axis=0) for part, index in split._asdict().items()}
-    sizes = " / ".join(f"{len(part):,}" for part in split)
-    lines = [
-        f"{printable(archive.title)}: {len(archive):,} images at {archive.images.shape[-1]} px, "
-        f"{len(archive.label_names)} labels, {archive.labels.sum(axis=1).mean():.2f} per image",
-        f"split {seed}{', stratified' * stratified}: {sizes} (train / validation / test)",
-        f"fingerprint {archive.fingerprint}",
-    ]
-    if archive.bands != RGB:
-        lines.append(f"bands (share of pixels at 0 or 255): {_clipped(archive)}")
-    if archive.places:
-        lines.append(f"places: {len(set(archive.places)):,}, none of them in two parts")
-    if unlabelled := int((~archive.labels.any(axis=1)).sum()):
-        lines.append(f"images of which no label is known: {unlabelled:,}")
-    table = pd.DataFrame(columns, index=[printable(name) for name in archive.label_names])
-    lines += ["", table.to_string()]
-    return "\n".join(lines + [f"\nNote: {archive.footnote}"] * bool(archive.footnote))
-
-
-def _clipped(archive: Archive) -> str:
-    """Of each band how much is too dark or too bright for its bytes, in up to 1,000 images."""
-    some = archive.images[:: -(-len(archive) // 1000)]
-    shares = [((band == 0) | (band == 255)).mean() for band in some.swapaxes(0, 1)]
-    return ", ".join(f"{b} {s:.0%}" for b, s in zip(archive.bands, shares, strict=True))
 
 
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:

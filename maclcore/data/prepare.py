@@ -22,10 +22,11 @@ from tqdm.auto import tqdm
 
 from maclcore import paths
 from maclcore.config import EMBEDDED, nearest
-from maclcore.data.archives import Archive, describe, load_archive
+from maclcore.data.archives import Archive, load_archive
 from maclcore.data.extract import MAX_BYTES, extract, packing
 from maclcore.data.readers import READERS
 from maclcore.data.reading import ArchiveError
+from maclcore.data.sheet import describe
 
 ATTEMPTS = 20  # at one mirror, as long as each brings something
 TIMEOUT = (15, 60)  # seconds to connect, seconds without a byte

@@ -6,9 +6,12 @@ and `read_masks`, which collect all that is wrong instead of stopping at the fir
 keyword-only arguments are the archive's options for `load_archive`.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
+
+import numpy as np
 
 from maclcore.data import cache
 from maclcore.data.reading import Reading
@@ -37,6 +40,25 @@ class Reader(NamedTuple):
     by_hand: str = "must be fetched by hand"
     counts: Mapping[str, int] = {}
     counted: str = ""
+    official: Callable[[str], bool] | None = None  #: of an image's name: is it of the test part?
+
+
+def official_test(archive: str, names: Sequence[str]) -> np.ndarray:
+    """(N,) bool: which images the official split of an archive tests on, by their names.
+
+    ValueError for an archive without one, and for names that do not tell.
+    """
+    reader = READERS.get(archive)
+    if reader is None or reader.official is None:
+        has = ", ".join(name for name, one in READERS.items() if one.official)
+        raise ValueError(
+            f"{archive} has no official split that the names of its images tell ({has} has): take "
+            "split='random'"
+        )
+    try:
+        return np.array([reader.official(name) for name in names])
+    except ValueError as error:
+        raise ValueError(f"the official split of {reader.title} takes names as {error}") from None
 
 
 READERS: dict[str, Reader] = {}
@@ -165,6 +187,14 @@ def _ml_aid(reading: Reading, *, labels: str = "original") -> None:
         reading.footnote = f"Images of {side} px, the original's have 600: small objects are lost."
 
 
+def _ml_aid_test(name: str) -> bool:
+    """The last twenty of the hundred images of each scene class: 81 to 100, of park 181 to 200."""
+    numbered = re.fullmatch(r"\D+_(\d+)", name)
+    if numbered is None:
+        raise ValueError(f"airport_81, a scene class and a number, not {name!r}")
+    return (int(numbered[1]) - 1) % 100 >= 80
+
+
 READERS["ml_aid"] = Reader(
     title="ML-AID",
     tree="images_tr/<Class>/, images_test/<Class>/ and multilabel.csv",
@@ -176,6 +206,7 @@ READERS["ml_aid"] = Reader(
     licence="Google Earth imagery: research use, never redistribute",
     cite="Hua, Mou & Zhu, IEEE TGRS 58(7), 2020; Xia et al., IEEE TGRS 55(7), 2017 (AID)",
     by_hand=_CLOUD,
+    official=_ml_aid_test,
 )
 
 

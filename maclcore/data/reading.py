@@ -176,7 +176,7 @@ class Reading:
 
         Without `own` labels, by their spelling, they are all that occur, in alphabetical order.
         """
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, tuple[str, str, bool]] = {}
         for number, cells in lines:
             name, label = (*cells, "")[:2]
             where = f"{name} ({file}, line {number})"

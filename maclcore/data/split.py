@@ -55,6 +55,24 @@ def make_split(
     return Split(*(order[part == p] for p in range(3)))
 
 
+def official_split(
+    test: np.ndarray, labels: np.ndarray, seed: int, *, stratified: bool = False
+) -> Split:
+    """The split whose test part is given, (N,) bool: of the rest of `labels` (N, L) the validation
+    part of `split_sizes(N)` is random, or follows the labels, as in `make_split` (our reading: of
+    official splits in two, papers do not say what they validate on)."""
+    labels, generator = np.asarray(labels, dtype=bool), np.random.default_rng(seed)
+    order = generator.permutation(np.flatnonzero(~test))
+    _, validation, _ = split_sizes(len(labels))
+    if validation >= len(order):
+        raise ValueError(f"{test.sum()} of {len(test)} images are test: none are left to train on")
+    sizes = np.array([len(order) - validation, validation, 0])
+    part = np.repeat(np.arange(3), sizes)
+    if stratified:
+        part = _stratify(labels[order], sizes, generator)
+    return Split(order[part == 0], order[part == 1], np.flatnonzero(test))
+
+
 def _by_place(labels: np.ndarray, seed: int, stratified: bool, places: Sequence[str]) -> Split:
     names, place = np.unique(np.asarray(places), return_inverse=True)
     split_sizes(len(names), "places")

@@ -130,14 +130,16 @@ def _table(archive: Archive, split: Split, file: Path, validated: bool) -> np.nd
     """(N, L) bool: what a table names of the archive's images, all of its faults told at once."""
     reading = Reading(file.parent, wanted=archive.label_names)
     reading.read_table(file, unlabelled=True)
+    rows, faults = reading.rows, reading.faults
     keys = [image_key(name) for name in archive.names]
+    known_keys = {"", *keys}  # a row without a name is told as such
     kind = "row of no image of the archive: correct its name, or remove it"
-    reading.faults[kind] += [reading.rows[key][0] for key in reading.rows.keys() - {*keys}]
-    none = "", np.zeros(len(archive.label_names), dtype=bool)
-    if not any(reading.faults.values()):
-        known = np.array([reading.rows.get(key, none)[1] for key in keys])
-        for kind, part in [(TRAINED, split.train), (VALIDATED, split.validation)][: 1 + validated]:
-            reading.faults[kind] += [archive.names[i] for i in np.sort(part) if not known[i].any()]
-    if any(reading.faults.values()):
-        raise ArchiveError(message(f"{file} cannot be used", reading.faults))
+    faults[kind] += [where for key, (where, _) in rows.items() if key not in known_keys]
+    labelled = np.array([key in rows and rows[key][1].any() for key in keys])
+    for kind, part in [(TRAINED, split.train), (VALIDATED, split.validation)][: 1 + validated]:
+        faults[kind] += [archive.names[i] for i in np.sort(part) if not labelled[i]]
+    if any(faults.values()):
+        raise ArchiveError(message(f"{file} cannot be used", faults))
+    known = np.zeros(archive.labels.shape, dtype=bool)
+    known[labelled] = [rows[key][1] for key, has in zip(keys, labelled, strict=True) if has]
     return known

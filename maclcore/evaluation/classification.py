@@ -1,5 +1,9 @@
 """How good scores of labels are: average precision, F1 and accuracy, with intervals.
 
+`classification_scores` are the four of the tables, `set_scores` what an image's set of labels is
+worth as a whole, `label_scores` one row a label. F1 depends on where a label counts as predicted:
+0.5, or the `threshold_for` a number of labels an image, which asks for no label at all.
+
 What the labels of an image are, not what it is like: retrieval is `retrieval`'s. An image without a
 known label is left out of all numbers. A label without a positive image has no average precision
 and no F1, and is left out of the macro means. `left_out` counts both.
@@ -9,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from maclcore.evaluation.statistics import bootstrap_of
 from maclcore.labels import as_labels
@@ -60,6 +65,70 @@ def intervals(
     return dict(zip(each[0].names, zip(low, high, strict=True), strict=True))
 
 
+def set_scores(scores: Any, y: Any, threshold: float = 0.5) -> dict[str, float]:
+    """What scores (N, L) say of each image's set of labels (N, L), all in [0, 1].
+
+    image mAP         the mean over images of the average precision of their labels
+    image F1          the mean over images of 2 TP / (2 TP + FP + FN)
+    OA                the share of cells (image, label) that are right
+    OA of no labels   that of a table of zeros, beside which OA is to be read
+    subset accuracy   the share of images of which all cells are right
+
+    A label is predicted where its score is above `threshold`. Errors as of `classification_scores`.
+    """
+    _, scores, y = _labelled(scores, y)
+    predicted = scores > threshold
+    both, either = (predicted & y).sum(axis=1), predicted.sum(axis=1) + y.sum(axis=1)
+    return {
+        "image mAP": float(_precision_of_images(scores, y).mean()),
+        "image F1": float((2 * both / either).mean()),
+        "OA": float((predicted == y).mean()),
+        "OA of no labels": float((~y).mean()),
+        "subset accuracy": float((predicted == y).all(axis=1).mean()),
+    }
+
+
+def label_scores(
+    scores: Any, y: Any, label_names: Sequence[str] | None = None, threshold: float = 0.5
+) -> pd.DataFrame:
+    """One row a label: its average precision "AP", its "F1", and how many images have it, "images".
+
+    AP and F1 are NaN where it is in none: their means over the others are macro mAP and macro F1.
+    Arguments and errors as of `classification_scores`.
+    """
+    values = _Weighed(scores, y, threshold)
+    counts = np.ones((1, len(values)))
+    precision = [ranking(counts)[0] for ranking in values.each]
+    images, either = values.y.sum(axis=0), values.either.sum(axis=0)
+    table = pd.DataFrame(
+        {"AP": precision, "F1": 2 * values.both.sum(axis=0) / either.clip(min=1)},
+        index=pd.Index(range(len(images)) if label_names is None else label_names, name="label"),
+    )
+    table[images == 0] = np.nan
+    return table.assign(images=images.astype(int))
+
+
+def threshold_for(probabilities: Any, labels_per_image: float) -> float:
+    """Above which an image has `labels_per_image` labels in the mean, of probabilities (N, L).
+
+    Halfway between two that occur; of two numbers of labels that equal probabilities leave to
+    choose from it is the nearer, or the smaller. ValueError for a number of labels that is not in
+    [0, L], for no probabilities, and for some that are not finite.
+    """
+    p = np.asarray(probabilities, dtype=float)
+    if p.ndim != 2 or not p.size or not np.isfinite(p).all():
+        raise ValueError(f"probabilities must be finite, (N, L) and some; got shape {p.shape}")
+    if not 0 <= labels_per_image <= p.shape[1]:
+        raise ValueError(
+            f"labels_per_image is {labels_per_image}; there are 0 to {p.shape[1]} labels an image"
+        )
+    levels, number = np.unique(-p, return_counts=True)  # from the highest down
+    above = np.append(0, number.cumsum())  # cells above each of the thresholds
+    between = -(levels[1:] + levels[:-1]) / 2
+    thresholds = np.concatenate([-levels[:1], between, [np.nextafter(-levels[-1], -np.inf)]])
+    return float(thresholds[np.abs(above - labels_per_image * len(p)).argmin()])
+
+
 def left_out(y: Any) -> dict[str, int]:
     """How many images have no known label, and how many labels no image, of (N, L)."""
     y = np.asarray(as_labels(y))
@@ -72,6 +141,13 @@ def is_single_label(y: Any) -> bool:
     return bool(counts.max(initial=0) == 1)
 
 
+def _precision_of_images(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The average precision (n,) of each image's labels, of which it has some."""
+    above = scores[:, None, :] >= scores[:, :, None]  # [i, l, k]: label k scores no less than l
+    precision = (above & y[:, None, :]).sum(axis=2) / above.sum(axis=2)
+    return (precision * y).sum(axis=1) / y.sum(axis=1)
+
+
 class _Weighed:
     """The scores as functions of how often each labelled image counts: (B, n) -> (B, M).
 
@@ -81,20 +157,7 @@ class _Weighed:
     def __init__(
         self, scores: Any, y: Any, threshold: float = 0.5, *, single_label: bool = False
     ) -> None:
-        scores, y = np.asarray(scores, dtype=float), np.asarray(as_labels(y))
-        if scores.shape != y.shape:
-            raise ValueError(f"scores {scores.shape} and labels {y.shape} differ in shape")
-        wrong = np.argwhere(~np.isfinite(scores))
-        if len(wrong):
-            row, column = wrong[0]
-            raise ValueError(
-                f"scores[{row}, {column}] is {scores[row, column]}: a score must be finite "
-                f"({len(wrong)} such values)"
-            )
-        known = y.any(axis=1)
-        if not known.any():
-            raise ValueError(f"none of the {len(y)} images has a label: nothing can be scored")
-        scores, y = scores[known], y[known]
+        known, scores, y = _labelled(scores, y)
         predicted = scores > threshold
         if single_label:
             if (several := np.flatnonzero(y.sum(axis=1) > 1)).size:
@@ -152,3 +215,21 @@ class _Ranking:
 def _mean(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     """The mean over the labels (B, L) that are present."""
     return (values * present).sum(axis=1) / present.sum(axis=1)
+
+
+def _labelled(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which images (N,) have a label, and their scores and labels (n, L)."""
+    scores, y = np.asarray(scores, dtype=float), np.asarray(as_labels(y))
+    if scores.shape != y.shape:
+        raise ValueError(f"scores {scores.shape} and labels {y.shape} differ in shape")
+    wrong = np.argwhere(~np.isfinite(scores))
+    if len(wrong):
+        row, column = wrong[0]
+        raise ValueError(
+            f"scores[{row}, {column}] is {scores[row, column]}: a score must be finite "
+            f"({len(wrong)} such values)"
+        )
+    known = y.any(axis=1)
+    if not known.any():
+        raise ValueError(f"none of the {len(y)} images has a label: nothing can be scored")
+    return known, scores[known], y[known]

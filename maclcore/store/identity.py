@@ -22,7 +22,8 @@ import pandas as pd
 
 from maclcore import paths, store
 from maclcore.config import LABELS, Config
-from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive, make_split
+from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive
+from maclcore.data.archives import split_rows
 from maclcore.data.weak import known_labels, table_file
 from maclcore.evaluation.reference import LABELS_ALONE
 from maclcore.models.weights import weights_content, weights_name
@@ -68,7 +69,7 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
         )
     except ArchiveError as error:
         raise ArchiveError(f"{error}{_but_stored(config)}") from error
-    split = archive.split(config.split_seed)
+    split = archive.split(config.split_seed, official=config.split == "official")
     if min(len(split.validation), len(split.test)) < LEAST:
         raise ArchiveError(
             f"{archive.title} has {len(archive)} images: of its validation part, "
@@ -205,7 +206,11 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
             f"these: bring its archive, {run.config.archive}, as it was"
         )
     places, labels = _take_places(table), table.drop(columns=CONTENT).to_numpy()
-    split = make_split(labels, run.config.split_seed, places=places).judged(labels)
+    config, name = run.config, Path(run.config.archive).name
+    official = config.split == "official"
+    split = split_rows(
+        name, table.index, labels, config.split_seed, official=official, places=places
+    )
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
     seen = set(table[CONTENT].iloc[split.train])

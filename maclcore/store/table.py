@@ -93,8 +93,9 @@ def collect() -> pd.DataFrame:
 
     Metrics have their own names, those of the backbone's features `backbone: <name>`, the
     loss's parameters, defaults included, `param: <name>`, settings of its method `method: <name>`,
-    of a training that tells labels how well it does `test: <name>`, such as `test: macro mAP`, and
-    what probes have said `<probe>: <name>`, such as `linear: macro mAP`.
+    how good the labels are that were completed for it `completion: <name>`, of a training that
+    tells labels how well it does `test: <name>`, such as `test: macro mAP`, and what probes have
+    said `<probe>: <name>`, such as `linear: macro mAP`.
     """
     results = _results()
     if not results:
@@ -112,6 +113,7 @@ def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, An
         **{name: json.dumps(config[name]) for name in MAPPINGS},
         **{f"param: {name}": value for name, value in result["loss"].items()},
         **{f"method: {name}": value for name, value in result.get("method", {}).items()},
+        **{f"completion: {name}": v for name, v in result.get("completion", {}).items()},
         **result["metrics"],
         **{f"backbone: {name}": v for name, v in result["metrics_backbone"].items()},
         **{f"test: {name}": value for name, value in result.get("scores", {}).items()},

@@ -20,7 +20,7 @@ from maclcore.losses import entry
 from maclcore.progress import say
 from maclcore.store import Run
 from maclcore.store.identity import Source, claim, identify, remember, told
-from maclcore.training import checkpoint, distributed
+from maclcore.training import checkpoint, completion, distributed
 from maclcore.training.loop import Loop, Method, Outcome, environment
 from maclcore.training.retrieval import Retrieval, network
 from maclcore.training.softcon import SoftCon
@@ -88,6 +88,9 @@ def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
     first = distributed.world()[0] == 0
     config, archive, split = source.config, source.archive, source.split
     start, earlier = time.perf_counter(), sum(row["seconds"] for row in store.log(run.folder))
+    said: dict[str, Any] = {}
+    if config.completion != "none" and config.loss not in REFERENCES:
+        source, said = completion.complete(source, on, progress)
     outcome = _outcome(source, run, on, progress)
     if not first:
         return
@@ -111,6 +114,7 @@ def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
         "metrics": outcome.embedding.summary(),
         "metrics_backbone": outcome.backbone.summary() if outcome.backbone else {},
         **({"scores": scores} if scores else {}),
+        **({"completion": said} if said else {}),
         "queries": len(split.test),
         "protocol": "test split, each image once as query, the others as gallery; cosine"
         + "; only the head trained" * bool(config.frozen_views),

@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, hamming_loss
 
 from maclcore.evaluation.classification import (
     classification_scores,
     intervals,
     is_single_label,
+    label_scores,
     left_out,
+    set_scores,
+    threshold_for,
 )
 from maclcore.evaluation.statistics import bootstrap, bootstrap_of
 
@@ -232,3 +238,102 @@ def test_nothing_to_draw_from_is_an_error():
         bootstrap_of([], [])
     with pytest.raises(ValueError, match="finite values of each run"):
         bootstrap_of([lambda counts: np.full((len(counts), 1), np.nan)], [3])
+
+
+# --- Sets of labels, single labels, and where a label counts as predicted -------------------------
+
+
+def test_sets_and_labels_of_five_images_by_hand():
+    """To the six digits of values computed apart from this package."""
+    wanted = {"image mAP": 0.766667, "image F1": 0.633333, "OA": 0.75, "subset accuracy": 0.4}
+    found = set_scores(P, Y)
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=5e-7)
+    assert found["OA of no labels"] == pytest.approx(12 / 20)
+    table = label_scores(P, Y, list("abcd"))
+    assert list(table.index) == list("abcd") and table["images"].tolist() == [3, 2, 2, 1]
+    np.testing.assert_allclose(table["AP"], [1, 0.833333, 0.583333, 0.5], atol=5e-7)
+    np.testing.assert_allclose(table["F1"], [0.8, 0.666667, 0.8, 0], atol=5e-7)
+    four = {"macro mAP": 0.729167, "micro mAP": 0.793831, "macro F1": 0.566667, "micro F1": 2 / 3}
+    assert classification_scores(P, Y) == pytest.approx(four, abs=5e-7)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_sets_and_labels_are_those_of_scikit_learn_and_of_loops(seed, ties):
+    scores, y = drawn(seed, ties=ties)
+    predicted = scores > 0.4
+    assert set_scores(scores, y, 0.4) == pytest.approx(
+        {
+            "image mAP": average_precision_score(y, scores, average="samples"),
+            "image F1": f1_score(y, predicted, average="samples", zero_division=0),
+            "OA": 1 - hamming_loss(y, predicted),
+            "OA of no labels": 1 - hamming_loss(y, np.zeros_like(y)),
+            "subset accuracy": accuracy_score(y, predicted),
+        }
+    )
+    images = zip(scores, y, strict=True)
+    assert set_scores(scores, y)["image mAP"] == pytest.approx(
+        np.mean([slow_precision(*image) for image in images])
+    )
+    table = label_scores(scores, y, threshold=0.4)
+    np.testing.assert_allclose(table["AP"], average_precision_score(y, scores, average=None))
+    np.testing.assert_allclose(table["F1"], f1_score(y, predicted, average=None))
+
+
+def test_a_label_of_no_image_has_no_score_and_the_others_make_the_macro_means():
+    scores, y = drawn(0)
+    y[:, 2] = False
+    y[~y.any(axis=1), 0] = True
+    y[7] = False  # of this image nothing is known
+    table, four = label_scores(scores, y), classification_scores(scores, y)
+    assert table.isna().sum().tolist() == [1, 1, 0] and table["images"][2] == 0
+    assert table["AP"].mean() == pytest.approx(four["macro mAP"])
+    assert table["F1"].mean() == pytest.approx(four["macro F1"])
+    known = y.any(axis=1)
+    assert set_scores(scores, y) == set_scores(scores[known], y[known])
+    assert table["images"].sum() == y.sum()
+
+
+def test_right_sets_score_1_and_none_the_floor():
+    _, y = drawn(1)
+    found = set_scores(y.astype(float), y)
+    assert all(found[name] == 1 for name in found if name != "OA of no labels")
+    nothing = set_scores(np.zeros(y.shape), y)
+    assert nothing["OA"] == nothing["OA of no labels"] == found["OA of no labels"] < 1
+
+
+tables = st.tuples(st.integers(1, 8), st.integers(1, 5)).flatmap(
+    lambda shape: arrays(float, shape, elements=st.sampled_from(np.linspace(0, 1, 11).tolist()))
+)
+
+
+@given(tables, st.floats(0, 1))
+def test_no_threshold_leaves_a_number_of_labels_nearer_to_the_one_asked_for(p, share):
+    number = share * p.shape[1]
+    at = threshold_for(p, number)
+    gap = abs((p > at).sum() - number * len(p))
+    others = [(p > t).sum() for t in [-1, *p.ravel().tolist()]]
+    assert gap == min(abs(other - number * len(p)) for other in others)
+    assert not (p == at).any() or not (p > at).any()  # between two that occur, but for no label
+
+
+def test_without_ties_there_are_as_many_labels_as_asked_for():
+    p = np.random.default_rng(0).random((40, 7))
+    for number in (0, 0.5, 2.2, 7):
+        assert (p > threshold_for(p, number)).sum() == round(number * 40)
+
+
+@pytest.mark.parametrize(
+    ("p", "number", "message"),
+    [
+        (P, 4.1, r"labels_per_image is 4.1; there are 0 to 4"),
+        (P, -1, "labels_per_image is -1"),
+        (P, np.nan, "labels_per_image is nan"),
+        (P[:0], 1, r"got shape \(0, 4\)"),
+        (P[0], 1, r"got shape \(4,\)"),
+        (P * np.inf, 1, "must be finite"),
+    ],
+)
+def test_where_no_threshold_can_be(p, number, message):
+    with pytest.raises(ValueError, match=message):
+        threshold_for(p, number)
