@@ -97,7 +97,9 @@ def test_a_teacher_follows_slowly_and_with_the_ramp_begins_at_the_student():
         put(network, student)
         ramped.after_step(network)
         a = min(1 - 1 / (k + 1), 0.99)
-        slow = student if k == 0 else [a * s + (1 - a) * f for s, f in zip(slow, student, strict=True)]
+        slow = (
+            student if k == 0 else [a * s + (1 - a) * f for s, f in zip(slow, student, strict=True)]
+        )
         assert weights(ramped.teacher) == pytest.approx(slow, abs=1e-4)
     assert weights(ramped.teacher) != pytest.approx(student, abs=1e-2)
 
@@ -240,7 +242,9 @@ def test_soft_negatives_are_those_that_look_least_like_a_label():
         np.testing.assert_allclose(cost.soft, soft, rtol=1e-5)
     share = (~np.isnan(soft)).sum() / (o == 0).sum()
     assert 0.8 < share <= 1
-    assert torch.equal(cost.told(torch.tensor([5, 2]), ONE)["soft"].isnan(), cost.soft[[5, 2]].isnan())
+    assert torch.equal(
+        cost.told(torch.tensor([5, 2]), ONE)["soft"].isnan(), cost.soft[[5, 2]].isnan()
+    )
 
 
 @pytest.mark.parametrize(("for_good", "counts"), [(False, [0, 3, 6, 9]), (True, [0, 3, 3, 3])])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from stopping import stopped
 from torch import nn
 
@@ -13,9 +14,14 @@ from maclcore.data import load_archive
 from maclcore.data.augment import augment, draw
 from maclcore.data.sampler import shuffled
 from maclcore.evaluation.classification import classification_scores
+from maclcore.evaluation.embedding import embed
+from maclcore.evaluation.retrieval import evaluate
 from maclcore.losses.weak import WEAK_LOSSES
+from maclcore.models.network import LabelHead
+from maclcore.store import Run, collect, compare
 from maclcore.store.identity import identify
-from maclcore.training import distributed
+from maclcore.store.pack import pack, unpack
+from maclcore.training import distributed, load_model, train
 from maclcore.training.loop import Loop, learning_rate
 from maclcore.training.weak import Weak
 
@@ -96,7 +102,9 @@ def slow_training(source, trigger=None, weight=0.0, a=0.99, b=0.9):
     pixels = torch.from_numpy(np.stack([source.archive.images[i] for i in train]))
     with torch.no_grad():
         views = [
-            net.features(augment(pixels, draw(len(source.archive), seed=config.seed, epoch=v)[train]))
+            net.features(
+                augment(pixels, draw(len(source.archive), seed=config.seed, epoch=v)[train])
+            )
             for v in range(config.frozen_views)
         ]
         views.append(net.features(pixels))
@@ -323,7 +331,9 @@ def test_a_trigger_is_taken_at_its_epoch_and_a_fallback_is_said(archive, tmp_pat
 
 def test_a_collapse_is_said_once(archive, tmp_path, capsys):
     """λ = 40 pulls up all that is not known to be there."""
-    config = asked(archive, epochs=6, method_params={"trigger": 1, "weight": 40.0, "labels_per_image": 1})
+    config = asked(
+        archive, epochs=6, method_params={"trigger": 1, "weight": 40.0, "labels_per_image": 1}
+    )
     found = trained(config, tmp_path / "run")
     assert found.history[-1]["predicted_labels"] > 2
     assert capsys.readouterr().err.count("collapse") == 1
@@ -396,3 +406,61 @@ def test_a_loss_is_given_its_parameters(archive, loss):
     z = made.trained(made.varied[batch])
     expected = entry.function(z, made.cost.o[batch], **params, **k)
     assert torch.equal(made.step(batch)["loss"], expected)
+
+
+# --- The stored run -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frozen_views", [2, 0])
+def test_a_run_is_stored_with_what_it_tells_of_test_images(archive, tmp_path, frozen_views):
+    config = asked(archive, frozen_views=frozen_views, method_params={"trigger": 2})
+    run = train(config, progress=False)
+    source = identify(config)
+    test, y = source.split.test, source.archive.labels
+    table = run.predictions
+    assert list(table.index) == [source.archive.names[i] for i in test]
+    assert list(table) == list(source.archive.label_names) and (table.dtypes == np.float32).all()
+    expected = classification_scores(table, y[test])
+    assert run.result["scores"] == expected
+    assert run.result["method"]["trigger"] == 2 and run.result["method"]["mixup"] == 0
+    row = collect().loc[run.run_id]
+    assert {name: row[f"test: {name}"] for name in expected} == expected
+    every = load_file(run.folder / "predictions.safetensors")["predicted"]
+    assert every.shape == y.shape and every.dtype == np.float32
+    np.testing.assert_array_equal(every[test], table)
+    # its network, and what that retrieves
+    model = load_model(run)
+    z, h = embed(model, source.archive.images, test)
+    torch.testing.assert_close(z, torch.from_numpy(run.embeddings), rtol=1e-4, atol=1e-5)
+    assert evaluate(z, y[test]).summary() == pytest.approx(run.metrics)
+    head = LabelHead(24, y.shape[1])
+    kept = load_file(run.folder / "weights.safetensors")
+    weights = {k.removeprefix("head."): v for k, v in kept.items() if k.startswith("head.")}
+    head.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    with torch.no_grad():
+        np.testing.assert_allclose(head(h).sigmoid(), table, rtol=1e-3, atol=1e-5)
+    assert (len(kept) == len(weights)) == bool(frozen_views), "of a frozen network the head alone"
+
+
+def test_a_packed_run_has_its_predictions(archive, tmp_path):
+    runs = [train(asked(archive, loss), progress=False) for loss in ("an", "gc")]
+    runs.append(train(asked(archive, "chance"), progress=False))
+    before, rows = [run.predictions for run in runs[:2]], collect()
+    pack("a", [run.run_id for run in runs])
+    again = [Run.find(run.run_id) for run in runs]
+    for run, table in zip(again, before, strict=False):
+        assert run.pack and not (run.folder / "predictions.parquet").exists()
+        assert run.predictions.equals(table)
+    with pytest.raises(FileNotFoundError, match=r"predictions\.parquet"):
+        _ = again[2].predictions
+    assert collect().equals(rows)
+    unpack([runs[0].run_id])
+    assert (runs[0].folder / "predictions.parquet").is_file()
+
+
+def test_a_difference_between_two_runs_has_their_scores(archive):
+    a, b = (train(asked(archive, loss), progress=False) for loss in ("an", "gc"))
+    table = compare(a, b)
+    for name, value in a.result["scores"].items():
+        row = table.loc[f"test: {name}"]
+        assert row["difference"] == b.result["scores"][name] - value
