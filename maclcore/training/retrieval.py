@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from maclcore.config import Config
 from maclcore.data.stream import Images
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import LabelStatistics
-from maclcore.losses import LOSSES, build_loss, pair_weights
+from maclcore.losses import LOSSES, WEAK_LOSSES, build_loss, pair_weights
 from maclcore.models.network import RetrievalNet, check_size, synchronised
 from maclcore.models.weights import weights_content
 from maclcore.progress import say
@@ -160,6 +160,7 @@ def _fresh(config: Config, weights: str, channels: int) -> RetrievalNet:
 def load_model(run: Run) -> RetrievalNet:
     """The trained network of a finished run, in evaluation mode on the CPU.
 
+    Of a training that tells labels its embeddings are its features, as the run was measured.
     FileNotFoundError if its weights are not here, ValueError if they are another run's, or if only
     the head was trained and the initial weights are not here as they were.
     """
@@ -193,6 +194,9 @@ def load_model(run: Run) -> RetrievalNet:
         of = stored.metadata()
     if "split" in identity and of != identity:
         raise ValueError(f"{file} is of another run, or of other content; remove it")
+    if config.loss in WEAK_LOSSES:
+        model.head = nn.Identity()
+        state = {name: value for name, value in state.items() if not name.startswith("head.")}
     model.load_state_dict(state, strict=not config.frozen_views)
     return model.eval()
 

@@ -85,7 +85,8 @@ class Weak(Classification):
         self.rows, self.y_train = torch.from_numpy(train), source.known[train]
         self.model, self.inputs = network(self.source, on, progress)
         torch.manual_seed(config.seed)
-        head = LabelHead(self.model.head[0].in_features, self.y_train.shape[1])
+        width = next(self.model.head.parameters()).shape[1]  # of its first layer's weights
+        head = LabelHead(width, self.y_train.shape[1])
         if isinstance(self.inputs, Features):
             self.inputs = self.inputs.with_clean(train)
             head.mean, head.spread = self.inputs.moments()
@@ -145,7 +146,8 @@ class Weak(Classification):
             self.warned = True
             say(
                 f"{name}collapse: after epoch {epoch} an image is given {predicted:.1f} labels on "
-                f"average, above {most:.1f}; a smaller weight, or a later trigger, may prevent it"
+                f"average, more than {most:.1f}; mistrust p > 0.5, and of gc lower the weight, or "
+                "let it begin later"
             )
 
     def logits(self, index: np.ndarray) -> Tensor:

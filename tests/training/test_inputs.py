@@ -205,3 +205,24 @@ def test_a_row_says_that_only_the_head_was_trained(archive):
 def test_two_views_need_two_stored_ones():
     with pytest.raises(ValueError, match="frozen_views of at least 2, got 1"):
         Config(frozen_views=1, views=2)
+
+
+def test_clean_images_may_take_turns_with_their_views(archive):
+    *_, split, stored = features_of(small(archive))
+    more = stored.with_clean(split.train)
+    clean = torch.from_numpy(stored.clean[split.train])
+    assert torch.equal(more.of_epoch(2, 1), clean) and torch.equal(more.of_epoch(5, 1), clean)
+    for epoch in (0, 1):
+        assert torch.equal(more.of_epoch(epoch, 1), stored.of_epoch(epoch, 1))
+    assert len(stored.views) == 2, "and those that were there stay as they are"
+
+
+def test_moments_are_those_of_all_views_together():
+    generator = np.random.default_rng(0)
+    views = generator.normal(3, 2, (3, 50, 4)).astype(np.float32)
+    views[:, :, 3] = 7
+    mean, spread = inputs.Features(views[0], views).moments()
+    every = torch.from_numpy(views.reshape(-1, 4))
+    torch.testing.assert_close(mean, every.mean(dim=0))
+    torch.testing.assert_close(spread[:3], every.std(dim=0, correction=0)[:3])
+    assert spread[3] == 1, "one that does not vary"
