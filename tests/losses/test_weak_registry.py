@@ -35,11 +35,12 @@ def test_bad_batches_are_named(name):
     for z, o, error, words in [
         (Z.tolist(), KNOWN, TypeError, "z must be a floating tensor of logits, got list"),
         (KNOWN, KNOWN, TypeError, "z must be a floating tensor of logits, got torch.int64"),
+        (Z, KNOWN.numpy(), TypeError, f"{labels} must be a tensor, got ndarray"),
         (Z[0], KNOWN[0], ValueError, r"z must be \(B, L\) with B, L >= 1, got shape \(4,\)"),
         (Z[:0], KNOWN[:0], ValueError, r"z must be \(B, L\) with B, L >= 1, got shape \(0, 4\)"),
         (Z, KNOWN[:2], ValueError, rf"{labels} has shape \(2, 4\), z has \(3, 4\)"),
         (bad, KNOWN, ValueError, "z is nan in row 1, column 2: logits are finite"),
-        (Z.fill_diagonal_(2) / 0, KNOWN, ValueError, "z is inf in row 0, column 0"),
+        (Z / 0, KNOWN, ValueError, "z is inf in row 0, column 0"),
         (Z, half, ValueError, f"{labels} is 1.5 in row 2, column 1"),
     ]:
         with pytest.raises(error, match=words):
@@ -77,6 +78,11 @@ def test_labels_are_fractions_only_where_they_may_be_mixed():
 def test_bad_parameters_are_named(name, params, words):
     with pytest.raises(ValueError, match=words):
         loss_of(name, **params)
+
+
+def test_other_targets_are_tensors():
+    with pytest.raises(TypeError, match="t must be a number or a tensor, got ndarray"):
+        loss_of("gc", t=T.numpy())
 
 
 # --- The registry --------------------------------------------------------------------------------
