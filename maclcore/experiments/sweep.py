@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from maclcore import paths, store
-from maclcore.config import Config
+from maclcore.config import LABELS, Config
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.experiments.workers import BUSY, place
 from maclcore.losses import LOSSES
@@ -110,7 +110,7 @@ def identities(
     """
     sources, problems, archives = {}, {}, {}
     for config in dict.fromkeys(configs):
-        key = (config.archive, config.image_size, config.bands)
+        key = (config.archive, config.image_size, config.bands, config.labels in LABELS)
         try:
             source = identity.identify(config, archive=archives.get(key))
         except (ValueError, OSError) as error:
