@@ -57,6 +57,7 @@ MEMORY = 8 << 30  # bytes for a mutant
 LIBRARIES = ("torch._dynamo", "torchvision.transforms.v2", "torchmetrics", "sklearn.metrics")
 
 LOSSES = [f"losses/{file.stem}" for file in sorted((ROOT / "tests" / "losses").glob("test_*.py"))]
+WEAK = ["losses/test_weak_losses", "losses/test_weak_registry"]
 #: module -> its tests
 CORE = {
     "losses/kernel": LOSSES,
@@ -69,6 +70,9 @@ CORE = {
     "losses/registry": LOSSES,
     "losses/softcon": LOSSES,
     "losses/supcon": LOSSES,
+    "losses/weak/entries": WEAK,
+    "losses/weak/formulas": WEAK,
+    "losses/weak/registry": WEAK,
     "labels": ["test_labels", *LOSSES],
     "evaluation/measures": ["evaluation/test_retrieval", "evaluation/test_reference"],
     "evaluation/relevance": ["evaluation/test_retrieval", "evaluation/test_reference"],

@@ -31,8 +31,11 @@ from maclcore.evaluation.reference import chance, oracle
 from maclcore.evaluation.retrieval import Evaluation
 from maclcore.experiments.sweep import sweep
 from maclcore.losses import (
+    WEAK_LOSSES,
     Loss,
     LossModule,
+    WeakLoss,
+    entry,
     lmsc,
     lreg,
     macl,
@@ -53,6 +56,8 @@ def losses(z: Tensor, y: Tensor, prototypes: Tensor, stats: LabelStatistics) -> 
     assert_type(oml(z, y), Tensor)
     assert_type(softcon(z, y, keys=z, key_labels=y, form="softmax"), Tensor)
     assert_type(LOSSES["macl"], Loss)
+    assert_type(WEAK_LOSSES["gc"], WeakLoss)
+    assert_type(entry("gc"), Loss | WeakLoss)
     assert_type(build_loss("macl", stats, alpha=0.5), LossModule)
     assert_type(pair_weights("macl", y, stats), tuple[Tensor, Tensor])
     macl(z, y)  # type: ignore[call-overload]

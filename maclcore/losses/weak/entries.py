@@ -4,6 +4,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def of_entries(mixed: bool = False) -> Callable[[Callable[..., Tensor]], Callabl
     z (B, L) finite logits, o (B, L) observed labels 0/1, or in [0, 1] where they may be `mixed`;
     float64 stays float64. Other tensors are (B, L), too, and all but z and theta lie in [0, 1].
     `check=False` leaves the values alone: to look at them waits for a GPU. TypeError for logits
-    that are no floating tensor, else ValueError, naming what is wrong.
+    that are no floating tensor, and for what is neither tensor nor number; else ValueError.
     """
 
     def decorate(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -71,13 +72,15 @@ def fit(value: Any, z: Tensor) -> Any:
 
 
 def check_shapes(given: dict[str, Any]) -> None:
-    """All tensors are (B, L), as the logits z are, which come first."""
-    z = given["z"]
+    """All tensors are (B, L), as the logits z are, which come first, before the labels."""
+    z, labels, *_ = given.values()
     if not isinstance(z, Tensor) or not z.is_floating_point():
         got = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise TypeError(f"z must be a floating tensor of logits, got {got}")
     if z.ndim != 2 or not z.numel():
         raise ValueError(f"z must be (B, L) with B, L >= 1, got shape {tuple(z.shape)}")
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{list(given)[1]} must be a tensor, got {type(labels).__name__}")
     for name, value in given.items():
         if isinstance(value, Tensor) and value.shape != z.shape:
             shapes = f"{tuple(value.shape)}, z has {tuple(z.shape)}"
@@ -85,10 +88,12 @@ def check_shapes(given: dict[str, Any]) -> None:
 
 
 def check_parameters(given: dict[str, Any]) -> None:
-    """Numbers are finite and not negative, and shares are at most 1."""
+    """What is no tensor is a number, finite and not negative, and a share is at most 1."""
     for name, value in given.items():
-        if isinstance(value, Tensor | bool | None):
+        if isinstance(value, Tensor | None):
             continue
+        if not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
         least = math.ulp(0) if name == "labels_per_image" else 0
         most, words = (1, "in [0, 1]") if name in SHARES else (math.inf, "finite and not negative")
         words = "finite and positive" if least else words

@@ -18,7 +18,7 @@ class WeakLoss:
     label: str  #: as in the tables
     colour: str  #: "#RRGGBB", one for life, that can be told from all others of `WEAK_LOSSES`
     function: Callable[..., Tensor]  #: of logits z (B, L), labels (B, L), and what it needs
-    equation: str  #: LaTeX of one entry's loss, before the mean; \ell is -log p or -log(1 - p)
+    equation: str  #: LaTeX of one entry's loss: \ell_1 is -log p, \ell_0 is -log(1 - p)
     source: str  #: paper and year
     reference: str  #: released code, if any; every loss here is written from its formula
     licence: str  #: of that code
