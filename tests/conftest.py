@@ -42,6 +42,7 @@ class TinyNet(nn.Module):
     ):
         super().__init__()
         self.fresh, self.channels = [], channels
+        self.backbone = nn.Identity()  # whose weights a cache of features is known by
         self.pool, self.head = nn.AdaptiveAvgPool2d(4), nn.Linear(16 * channels, embedding_dim)
 
     def features(self, images):

@@ -11,10 +11,11 @@ from maclcore.extras import need
 
 need("train", __name__)
 
-from maclcore.commands import batch, data, runs, search, train
+from maclcore.commands import batch, complete, data, runs, search, train
 
 VERBS: dict[str, Callable[..., None]] = {
     "data": data.data,
+    "complete": complete.complete,
     "train": train.train,
     "evaluate": train.evaluate,
     "runs": runs.runs,

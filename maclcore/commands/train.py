@@ -27,6 +27,10 @@ def train(
     --loss-params soft_weight 10
     Example: python -m maclcore train --archive synthetic_sentinel --bands s2 --loss softcon
     --backbone timm/vit_tiny_patch16_224:depth=6,patch_size=4 --method-params mask_ratio 0.5
+    Example: python -m maclcore train --archive dlrsd --labels random --loss gc --frozen-views 4
+    Example: python -m maclcore train --archive ~/photos --labels labels.completed.csv
+    Example: python -m maclcore train --archive ml_aid --split official --labels random
+    --completion gc --completion-params labels_per_image 5
 
     Args:
         config: the run; --profile sets the defaults of the other fields.

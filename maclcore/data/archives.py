@@ -128,7 +128,8 @@ def load_archive(
     Options are those of its reader: `n`, `seed` (of the two that are drawn); `min_pixels` (dlrsd,
     whdld: how many pixels of a mask make a label present, default 1); `labels="corrected"`
     (ml_aid: that table) or `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12:
-    `maclcore.data.sentinel`).
+    `maclcore.data.sentinel`); `unlabelled`, `table` (of a folder of one's own: images without a
+    label, and the table of the labels, `maclcore.data.declared.read_folder`).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
     for an option that the archive does not have, ValueError for bands that it does not have. Warns

@@ -37,6 +37,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,11 +110,31 @@ MAP = {
 }
 
 
-def read_folder(reading: Reading) -> None:
-    """A folder of one's own: as its `bands.toml` declares, or in the plain layout without one."""
+def read_folder(
+    reading: Reading, *, unlabelled: bool = False, table: str | Path = "labels.csv"
+) -> None:
+    """A folder of one's own: as its `bands.toml` declares, or in the plain layout without one.
+
+    `unlabelled`: an image without a row, or without a label, is one of which no label is known; and
+    the images may lie in the folder itself. `table`: of the labels, another one than its own.
+    """
+    table = reading.folder / table
+    _read_folder(reading, table, unlabelled)
+    if unlabelled:
+        none = np.zeros(len(reading.label_names), dtype=bool)
+        for key, image in reading.images.items():
+            reading.rows.setdefault(key, (str(image), none))
+
+
+def _read_folder(reading: Reading, table: Path, unlabelled: bool) -> None:
     file = reading.folder / "bands.toml"
     if not file.is_file():
-        return reading.read_plain()
+        images = reading.folder / "images"
+        loose = unlabelled and not images.is_dir()
+        reading.images = reading.files(reading.folder if loose else images)
+        if loose:
+            reading.notes.clear()  # of tables and notes beside the images
+        return reading.read_table(table, unlabelled)
     try:
         declared = tomllib.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -121,7 +142,7 @@ def read_folder(reading: Reading) -> None:
         return
     reading.faults[FAULT] += faults(declared)
     if not reading.faults[FAULT]:
-        _read(reading, declared)
+        _read(reading, declared, table)
 
 
 def faults(declared: dict[str, Any]) -> list[str]:
@@ -173,7 +194,7 @@ def _incomplete(name: str, of: dict[str, Any]) -> list[str]:
     return wrong + [f"[{name}] has {band} twice" for band in sorted(twice)]
 
 
-def _read(reading: Reading, declared: dict[str, Any]) -> None:
+def _read(reading: Reading, declared: dict[str, Any], table: Path) -> None:
     images: Found = {}
     for name, of in declared.items():
         if not isinstance(of, dict) or name == "map":
@@ -200,8 +221,8 @@ def _read(reading: Reading, declared: dict[str, Any]) -> None:
             reading.images[image_key(tile.name)] = tile
             reading.places[image_key(tile.name)] = place
     if "map" not in declared:
-        return reading.read_table(reading.folder / "labels.csv", unlabelled=True)
-    if (table := reading.folder / "labels.csv").exists():
+        return reading.read_table(table, unlabelled=True)
+    if table.exists():
         reading.faults[FAULT].append(f"[map] and {table.name}: labels come from one of them")
     _read_maps(reading, declared["map"])
 

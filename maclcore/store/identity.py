@@ -16,14 +16,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from maclcore import paths, store
-from maclcore.config import LABELS, Config
+from maclcore.config import EMBEDDED, LABELS, Config
 from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive
 from maclcore.data.archives import split_rows
+from maclcore.data.readers import READERS
 from maclcore.data.weak import known_labels, table_file
 from maclcore.evaluation.reference import LABELS_ALONE
 from maclcore.models.weights import weights_content, weights_name
@@ -63,10 +65,14 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
     for too few images, and what `known_labels` raises; FileNotFoundError for weights or a table of
     labels that are not there.
     """
+    # of a folder of one's own a table may tell labels that the folder does not
+    own = config.archive not in (*EMBEDDED, *READERS) and config.labels not in LABELS
+    options: dict[str, Any] = {"unlabelled": True} if own else {}
     try:
         archive = archive or load_archive(
-            config.archive, image_size=config.image_size, progress=progress, bands=config.bands
-        )
+            config.archive, image_size=config.image_size, progress=progress, bands=config.bands,
+            **options,
+        )  # fmt: skip
     except ArchiveError as error:
         raise ArchiveError(f"{error}{_but_stored(config)}") from error
     split = archive.split(config.split_seed, official=config.split == "official")

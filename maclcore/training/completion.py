@@ -38,6 +38,10 @@ TRAINING: Mapping[str, int | float] = {
 }  # fmt: skip
 #: which probabilities become labels: those above one half, or the N k highest of N images
 CHOICES = ("threshold", "number")
+HOW = (
+    "completion_params={'labels_per_image': ...}, as --labels-per-image of `complete`, or "
+    "validation_labels='complete', to count"
+)
 #: losses whose probabilities are those of being named, and so far below one half
 NAMED = ("an", "an_ls")
 
@@ -63,6 +67,7 @@ def classifier(config: Config) -> Config:
     if not training["frozen_views"]:
         raise ValueError("the classifier of a completion sees stored features: frozen_views >= 1")
     params = {name: given.pop(name) for name in loss.defaults if name in given}
+    _check_settings(config.completion, given)
     return Config(
         **{name: getattr(config, name) for name in SHARED},
         **training,
@@ -81,6 +86,10 @@ def predicted(source: Source, on: torch.device, progress: bool = False) -> np.nd
     `Weak`, and ValueError where several processes share a training and it is not cached yet.
     """
     config = classifier(source.config)
+    if WEAK_LOSSES[config.loss].needs_labels_per_image and not labels_per_image(source):
+        raise ValueError(
+            f"{config.loss} must know how many labels an image has on average: give {HOW}"
+        )
     key = digest([RULE, config.run_id, dict(source.identity)])
     target = paths.cache_root() / f"completion-{key}.npy"
 
@@ -91,7 +100,7 @@ def predicted(source: Source, on: torch.device, progress: bool = False) -> np.nd
                 "torchrun first, until it trains; what it has completed is kept"
             )
         folder = target.with_suffix("")
-        method = Weak(replace(source, config=config), on, progress, **_settings(config))
+        method = Weak(replace(source, config=config), on, progress, **config.method_params)
         paths.make_folder(folder)
         Loop(method, folder, on, key).fit(progress)
         save(temporary, method.logits(np.arange(len(source.archive))).sigmoid().numpy())
@@ -122,7 +131,7 @@ def complete(
 def chosen(p: np.ndarray, observed: np.ndarray, source: Source) -> np.ndarray:
     """(n, L) bool: the labels of images with probabilities `p` (n, L), and all `observed` ones."""
     config = source.config
-    k = float(config.completion_params.get("labels_per_image", 0)) or known_count(source)
+    k = labels_per_image(source)
     default = "number" if config.completion in NAMED and k else "threshold"
     choose = config.completion_params.get("choose", default)
     if choose not in CHOICES:
@@ -131,11 +140,16 @@ def chosen(p: np.ndarray, observed: np.ndarray, source: Source) -> np.ndarray:
         return (p > 0.5) | observed
     if not k:
         raise ValueError(
-            "to choose a number of labels, say how many an image has on average: "
-            "completion_params={'labels_per_image': ...}, or validation_labels='complete', to count"
+            f"to choose a number of labels, say how many an image has on average: {HOW}"
         )
     best = np.argsort(-p, axis=None, kind="stable")[: round(len(p) * k)]
     return np.isin(np.arange(p.size), best).reshape(p.shape) | observed
+
+
+def labels_per_image(source: Source) -> float:
+    """k, how many labels an image is expected to have; 0 where it is not known."""
+    given = source.config.completion_params.get("labels_per_image", 0)
+    return float(given) or known_count(source)
 
 
 def quality(labels: np.ndarray, observed: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -159,14 +173,12 @@ def quality(labels: np.ndarray, observed: np.ndarray, truth: np.ndarray) -> dict
     return found
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    known = Weak.__init__.__kwdefaults__ or {}
-    for name in config.method_params.keys() - known.keys():
-        names = [*known, *TRAINING, "choose", *WEAK_LOSSES[config.loss].defaults]
-        raise TypeError(
-            f"a completion by {config.loss} has no setting {name!r}{nearest(name, names)}"
-        )
-    return dict(config.method_params)
+def _check_settings(loss: str, given: Mapping[str, Param]) -> None:
+    """TypeError, naming the nearest one, for a setting that there is not."""
+    settings = Weak.__init__.__kwdefaults__ or {}
+    names = [*settings, *TRAINING, "choose", *WEAK_LOSSES[loss].defaults]
+    for name in given.keys() - settings.keys():
+        raise TypeError(f"a completion by {loss} has no setting {name!r}{nearest(name, names)}")
 
 
 def _whole(value: Param) -> Param:
