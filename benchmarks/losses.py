@@ -5,8 +5,8 @@ pml        SupConLoss of pytorch-metric-learning, on labels of which every image
 dense      the formula as it reads, through autograd (`losses.kernel.contrast`)
 the rest   this package, by name; its form is chosen by size
 
-Times are interleaved, the minimum of the repeats. Memory is the process's peak above what it held
-before, for one step in a process of its own.
+Times are interleaved, the minimum of the repeats. Memory is the peak of one step above where it
+began: of the process, which is then one of its own, or of the GPU's allocator.
 """
 
 import argparse
@@ -29,24 +29,25 @@ OURS = ("mulsupcon", "macl", "supcon_any", "lmsc", "lreg")
 TWINS = ("infonce", "softcon")
 
 
-def batch(n: int, labels: int, single: bool = False):
+def batch(n: int, labels: int, device: str, single: bool = False):
     """Unit rows, and labels 3.4 an image as DLRSD has them: few common, many rare."""
     generator = torch.Generator().manual_seed(0)
-    z = F.normalize(torch.randn(n, DIM, generator=generator)).requires_grad_()
+    z = F.normalize(torch.randn(n, DIM, generator=generator)).to(device).requires_grad_()
     rate = 1 / torch.arange(1, labels + 1)
     rate = (3.4 * rate / rate.sum()).clamp(max=0.9)
     if single:
-        return z, F.one_hot(torch.multinomial(rate.expand(n, -1), 1, generator=generator)[:, 0])
+        one = torch.multinomial(rate.expand(n, -1), 1, generator=generator)[:, 0]
+        return z, F.one_hot(one, labels).to(device)
     # an image's labels follow one of 200 scenes, so that label sets recur as in real archives
     scenes = torch.rand(200, labels, generator=generator) < rate
     y = scenes[torch.randint(200, (n,), generator=generator)]
     y ^= torch.rand(n, labels, generator=generator) < 0.02 * (rate / rate.max())
-    return z, y
+    return z, y.to(device)
 
 
 def expanded(z, y, temperature=0.3):
     anchor, label = y.nonzero(as_tuple=True)
-    itself = anchor[:, None] == torch.arange(len(z))
+    itself = anchor[:, None] == torch.arange(len(z), device=z.device)
     log_p = (z[anchor] @ z.T / temperature).masked_fill(itself, -1e9).log_softmax(dim=1)
     positive = y.T[label] & ~itself
     terms = (positive * log_p).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
@@ -60,36 +61,41 @@ def dense(z, y):
     return a @ contrast(z @ z.T, type(terms)(*terms), pairs.own) / b.sum()
 
 
-def peers(n: int, labels: int) -> dict:
+def peers(n: int, labels: int, device: str) -> dict:
     """name -> a step: forward and backward of one batch."""
-    z, y = batch(n, labels)
+    z, y = batch(n, labels, device)
     stats = LabelStatistics.from_labels(y)
 
     def step(loss, z, y):
         def run():
             loss(z, y).backward()
             z.grad = None
+            if device != "cpu":
+                torch.cuda.synchronize()
 
         return run
 
-    steps = {name: step(build_loss(name, stats, embedding_dim=DIM), z, y) for name in OURS}
+    def built(name, stats):
+        return build_loss(name, stats, embedding_dim=DIM).to(device)
+
+    steps = {name: step(built(name, stats), z, y) for name in OURS}
     twice = y[: n // 2].repeat(2, 1)
-    steps |= {name: step(build_loss(name, stats), z, twice) for name in TWINS}
+    steps |= {name: step(built(name, stats), z, twice) for name in TWINS}
     steps |= {"expanded": step(expanded, z, y), "dense": step(dense, z, y)}
     try:
         from pytorch_metric_learning.losses import SupConLoss
     except ImportError:
         return steps
-    z, y = batch(n, labels, single=True)
-    alone = build_loss("supcon_any", LabelStatistics.from_labels(y))
+    z, y = batch(n, labels, device, single=True)
+    alone = built("supcon_any", LabelStatistics.from_labels(y))
     return steps | {
         "pml": step(SupConLoss(temperature=0.3), z, y.argmax(dim=1)),
         "supcon_any, one label": step(alone, z, y),
     }
 
 
-def times(n: int, labels: int, repeats: int, skip: tuple[str, ...]) -> pd.Series:
-    steps = {name: run for name, run in peers(n, labels).items() if name not in skip}
+def times(n: int, labels: int, device: str, repeats: int, skip: tuple[str, ...]) -> pd.Series:
+    steps = {name: run for name, run in peers(n, labels, device).items() if name not in skip}
     best = dict.fromkeys(steps, float("inf"))
     for _ in range(repeats):
         for name, run in steps.items():
@@ -99,17 +105,24 @@ def times(n: int, labels: int, repeats: int, skip: tuple[str, ...]) -> pd.Series
     return pd.Series(best) * 1e3
 
 
-def extra_memory(name: str, n: int, labels: int) -> float:
-    """MiB that one step of `name` needs at its peak, in a process of its own."""
-    code = f"import losses; print(losses.peak({name!r}, {n}, {labels}))"
+def extra_memory(name: str, n: int, labels: int, device: str) -> float:
+    """MiB that one step of `name` needs at its peak."""
+    if device != "cpu":
+        run = peers(n, labels, device)[name]
+        run()  # libraries have their workspaces
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    code = f"import losses; print(losses.peak_of({name!r}, {n}, {labels}))"
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, cwd=sys.path[0])
     return float(out.stdout) if out.returncode == 0 else float("nan")
 
 
-def peak(name: str, n: int, labels: int) -> float:
-    peers(64, labels)[name]()  # libraries and threads are there before it counts
-    run = peers(n, labels)[name]
+def peak_of(name: str, n: int, labels: int) -> float:
+    peers(64, labels, "cpu")[name]()  # libraries and threads are there before it counts
+    run = peers(n, labels, "cpu")[name]
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts from here
     before = status("VmRSS")
@@ -126,15 +139,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024, 2048, 4096, 8192])
     parser.add_argument("--labels", type=int, default=17)
-    parser.add_argument("--budget", type=float, default=20, help="seconds a size and method")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-memory", action="store_true")
     arguments = parser.parse_args()
-    print(f"D = {DIM}, L = {arguments.labels}, {torch.get_num_threads()} threads; ms, minimum")
+    device = arguments.device
+    on = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
+    print(f"D = {DIM}, L = {arguments.labels}, {on}; ms, minimum")
     table = {}
     for n in arguments.sizes:
         repeats = int(min(max(2e8 / n**2, 3), 300))
         skip = ("expanded",) if n > 4096 else ()  # 3.4 N x N numbers, several times over
-        table[n] = times(n, arguments.labels, repeats, skip)
+        table[n] = times(n, arguments.labels, device, repeats, skip)
         print(pd.DataFrame(table).T.round(2).to_string(), flush=True)
     best = pd.DataFrame(table).T
     print("\nratios (above 1: ours is faster)")
@@ -146,7 +161,9 @@ def main() -> None:
         cases = [(4096, 17, "expanded"), (4096, 17, "dense"), (4096, 17, "pml")]
         cases += [(n, w, name) for n, w in ((4096, 17), (8192, 100)) for name in OURS + TWINS]
         for n, labels, name in cases:
-            print(f"{name:12} N = {n}, L = {labels:3}: {extra_memory(name, n, labels):8.0f}")
+            print(
+                f"{name:12} N = {n}, L = {labels:3}: {extra_memory(name, n, labels, device):8.0f}"
+            )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from maclcore.config import Config, Param, nearest
+from maclcore.experiments.weak import calibration, chain, weak_labels, weak_network
 from maclcore.losses import LOSSES, PAPER
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
@@ -207,6 +208,10 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "pretraining": pretraining,
     "alpha_sign": alpha_sign,
     "soft_weight": soft_weight,
+    "weak_labels": weak_labels,
+    "weak_network": weak_network,
+    "calibration": calibration,
+    "chain": chain,
 }
 
 

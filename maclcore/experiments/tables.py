@@ -23,15 +23,16 @@ TABLE = ["archive", "archive: fingerprint", "profile", "weights"]
 def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
     where a method has several seeds. The paper's losses stand in its order, others behind them,
-    between the reference rows; what is neither comes last, as in `runs`."""
+    then what is no loss by name, as in `runs`, all between the reference rows."""
     grouped = runs.groupby("loss", sort=False)[list(METRICS)]
     mean, deviation = grouped.mean() * 100, grouped.std() * 100
     cells = mean.map(lambda value: f"{value:.{digits}f}")
     spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
     cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
-    methods = ["chance", "frozen", *LOSSES, "oracle"]
-    order = [m for m in dict.fromkeys([*methods, *cells.index]) if m in cells.index]
-    labels = {method: method_label(method) for method in methods}
+    methods = ["chance", "frozen", *LOSSES]
+    others = [name for name in cells.index if name not in methods and name != "oracle"]
+    order = [name for name in (*methods, *others, "oracle") if name in cells.index]
+    labels = {name: method_label(name) for name in (*methods, "oracle")}
     return cells.loc[order].rename(index=labels).rename_axis("method")
 
 
@@ -114,7 +115,7 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(loss=[_variant(row) for _, row in rows.iterrows()])
     if "param: soft_weight" not in rows:
         return rows
-    return rows.sort_values("param: soft_weight", kind="stable", na_position="first")
+    return rows.sort_values(["param: soft_weight", "loss"], kind="stable", na_position="first")
 
 
 def _whole(rows: pd.DataFrame, core: pd.Series) -> pd.DataFrame:

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from maclcore import paths
 from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper as experiments
 from maclcore.experiments import tables
 from maclcore.losses import LOSSES, PAPER
+from maclcore.store import collect
 
 SIZES = {
     "main_tables": len(PAPER) + 3,
@@ -219,3 +221,50 @@ def test_a_store_without_runs_has_tables_without_rows(monkeypatch, tmp_path):
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
     for stored in (tables.stored_main_tables, tables.stored_alpha_sign):
         assert stored().empty
+
+
+def test_variants_of_softcon_stand_in_the_order_of_their_weights():
+    rows = pd.DataFrame(
+        [
+            ("softcon", 0.1, "candidates"),
+            ("softcon", 10.0, "pairs"),
+            ("infonce", float("nan"), float("nan")),
+            ("softcon", 0.1, "pairs"),
+            ("frozen", float("nan"), float("nan")),
+        ],
+        columns=["loss", "param: soft_weight", "param: average"],
+    )
+    assert list(tables.named(rows)["loss"]) == [
+        "frozen", "infonce", "SoftCon, λ = 0.1", "SoftCon, λ = 0.1, summed", "SoftCon, λ = 10",
+    ]  # fmt: skip
+    plain = rows.iloc[[2, 4]].drop(columns=["param: soft_weight", "param: average"])
+    assert list(tables.named(plain)["loss"]) == ["infonce", "frozen"]
+
+
+@pytest.fixture
+def of_record(monkeypatch, tmp_path):
+    """The packed runs alone."""
+    (tmp_path / "packed").symlink_to(paths.PACKAGE.parent / "results" / "packed")
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+
+
+def test_stored_soft_weight_has_whole_tables_alone(of_record, monkeypatch):
+    """Five variants of three archives with the same seeds; one with a seed less leaves the table,
+    and no run of bands or of another experiment is in it."""
+    rows = tables.stored_soft_weight()
+    counts = rows.groupby(["archive", "loss"])["seed"].nunique().unstack()
+    assert set(counts.index) == {"dlrsd", "ml_aid", "ucm_multilabel"}
+    assert counts.shape[1] == 5 and (counts == counts.iloc[0, 0]).all(axis=None)
+    assert (rows["bands"] == "").all()
+    everything = collect()
+    last = rows[(rows["archive"] == "dlrsd") & (rows["loss"] == "infonce")].index[-1]
+    monkeypatch.setattr(tables, "collect", lambda: everything.drop(index=last))
+    fewer = tables.stored_soft_weight()
+    assert "infonce" not in set(fewer.loc[fewer["archive"] == "dlrsd", "loss"])
+    assert len(fewer[fewer["archive"] == "ml_aid"]) == len(rows[rows["archive"] == "ml_aid"])
+
+
+def test_stored_bands_has_real_archives_of_many_bands_alone(of_record):
+    rows = tables.stored_bands()
+    assert {"terramesh5", "ben11"} == set(rows["archive"]) and {"s1", "s2"} == set(rows["bands"])
+    assert "SoftCon, λ = 10" in set(rows["loss"])
