@@ -404,6 +404,8 @@ def test_scenes_cut_into_tiles_with_labels_from_their_maps(tmp_path):
     assert archive.places == ("aachen", "aachen", "bonn", "bonn")
     assert archive.bands == (*S2, "VV", "VH") and archive.images.shape == (4, 15, 4, 4)
     assert archive.label_names == ("grass", "crops", "cloud")
+    left = [1, 12, 3]  # as LAND has them, and nothing where it is multiplied by 0
+    assert archive.areas().tolist() == [left, [0, 0, 0], left, left]
     part = [False, True, True]
     assert archive.labels.tolist() == [part, [False] * 3, part, part]
     assert archive.images[1, 2, 3, 1] == byte(2 * 32 + 3 * 8 + 5, "B3")

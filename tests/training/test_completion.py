@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from maclcore import paths
 from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.store import Run, collect
+from maclcore.store import Run, collect, per_query
 from maclcore.store.identity import differences, identify
 from maclcore.training import completion, train
 from maclcore.training.loop import Loop
@@ -100,6 +100,10 @@ def test_the_result_is_measured_on_complete_labels_and_told_in_the_table(archive
     ideal = [run.per_query[list(METRICS)].notna() for run in runs]
     assert ideal[0].equals(ideal[1]) and ideal[0].equals(ideal[2])
     assert runs[0].metrics != runs[1].metrics
+    rows = table.loc[[run.run_id for run in runs]].assign(loss=["completed", "one", "all"])
+    assert list(per_query(rows)["mAP@0.4"].columns) == ["completed", "one", "all"]
+    with pytest.raises(ValueError, match="several runs of mulsupcon in one split and seed"):
+        per_query(table.loc[[run.run_id for run in runs]])
 
 
 def test_it_is_computed_once_for_all_losses_and_again_for_another_content(archive, monkeypatch):
