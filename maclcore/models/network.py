@@ -35,8 +35,18 @@ class LabelHead(nn.Sequential):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
+    def hidden(self, features: Tensor) -> Tensor:
+        """(N, 512): what the last layer tells labels by."""
+        return self[1](self[0]((features - self.mean) / self.spread)).float()
+
     def forward(self, features: Tensor) -> Tensor:
-        return super().forward((features - self.mean) / self.spread).float()
+        return self[2](self.hidden(features)).float()
+
+
+class HiddenHead(LabelHead):
+    """A `LabelHead` of which the last layer is not asked: features (N, F) to (N, 512)."""
+
+    forward = LabelHead.hidden
 
 
 class RetrievalNet(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from maclcore.config import Config
 from maclcore.data.stream import Images
@@ -15,7 +15,7 @@ from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, WEAK_LOSSES, build_loss, pair_weights
-from maclcore.models.network import RetrievalNet, check_size, synchronised
+from maclcore.models.network import HiddenHead, RetrievalNet, check_size, synchronised
 from maclcore.models.weights import weights_content
 from maclcore.progress import say
 from maclcore.store import Run
@@ -160,7 +160,8 @@ def _fresh(config: Config, weights: str, channels: int) -> RetrievalNet:
 def load_model(run: Run) -> RetrievalNet:
     """The trained network of a finished run, in evaluation mode on the CPU.
 
-    Of a training that tells labels its embeddings are its features, as the run was measured.
+    Of a training that tells labels its embeddings are what the last layer tells them by, as the run
+    was measured.
     FileNotFoundError if its weights are not here, ValueError if they are another run's, or if only
     the head was trained and the initial weights are not here as they were.
     """
@@ -195,8 +196,8 @@ def load_model(run: Run) -> RetrievalNet:
     if "split" in identity and of != identity:
         raise ValueError(f"{file} is of another run, or of other content; remove it")
     if config.loss in WEAK_LOSSES:
-        model.head = nn.Identity()
-        state = {name: value for name, value in state.items() if not name.startswith("head.")}
+        width, labels = state["head.0.weight"].shape[1], len(state["head.2.weight"])
+        model.head = HiddenHead(width, labels)
     model.load_state_dict(state, strict=not config.frozen_views)
     return model.eval()
 

@@ -159,10 +159,12 @@ class Weak(Classification):
         return classification_scores(self.logits(index).sigmoid(), self.source.known[index])
 
     def outcome(self) -> Outcome:
-        """Probabilities of all images' labels, and how well the network's features retrieve."""
+        """Probabilities of all images' labels, and how well their last layer's input retrieves."""
         archive, test = self.source.archive, self.source.split.test
         z, h = self.inputs.embed(self.model, np.arange(len(archive)))
-        p, h = z.sigmoid(), h[test]
+        p = z.sigmoid()
+        with torch.inference_mode():
+            h = self.model.head.hidden(h[test].to(self.on)).cpu()
         state, trained = self.model.state_dict(), "head." * bool(self.source.config.frozen_views)
         kept = {name: value for name, value in state.items() if name.startswith(trained)}
         tensors = {"weights": kept, "embeddings": {"z": h}, "predictions": {"predicted": p}}

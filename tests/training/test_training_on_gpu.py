@@ -26,6 +26,13 @@ WAYS = {
     "slow copy": {"loss": "softcon"},
     "bands": {"archive": "synthetic_sentinel", "loss": "softcon", "epochs": 2},
     "head alone": {"frozen_views": 2},
+    "calibration": {"loss": "gc", "labels": "random", "method_params": {"trigger": 1}},
+    "estimates": {
+        "loss": "role",
+        "labels": "random",
+        "method_params": {"labels_per_image": 2},
+        "frozen_views": 2,
+    },
 }
 
 
