@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 
 from maclcore import paths, store
-from maclcore.config import LABELS, Config
+from maclcore.config import LABELS, MAPPINGS, Config
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.experiments.workers import BUSY, place
-from maclcore.losses import LOSSES
+from maclcore.losses import entry
 from maclcore.progress import Progress, countdown, say
 from maclcore.store import Run, collect, identity
 
@@ -178,11 +178,12 @@ def _estimate(config: Config, rows: pd.DataFrame) -> tuple[float, str]:
 def _alike(config: Mapping[str, Any]) -> tuple:
     """What a run's time depends on; first its kind: training and its method, or the name of a
     reference row, and whether it works on stored features, which is another order of time."""
-    method = LOSSES[config["loss"]].method if config["loss"] in LOSSES else "retrieval"
-    kind = config["loss"] if config["loss"] in REFERENCES else f"training, {method}"
+    loss = config["loss"]
+    kind = loss if loss in REFERENCES else f"training, {entry(loss).method}"
     kind += " of the head" if (config.get("frozen_views") or 0) > 0 else ""
-    if not isinstance(settings := config["method_params"], str):  # as a table has it
-        config = {**config, "method_params": json.dumps(settings)}
+    for name in MAPPINGS:
+        if isinstance(settings := config.get(name), Mapping):  # else as a table has it
+            config = {**config, name: json.dumps(settings)}
     given = ((config.get(name), default) for name, default in COSTLY.items())
     return (kind, *(default if pd.isna(value) else value for value, default in given))
 

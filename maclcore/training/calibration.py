@@ -21,7 +21,7 @@ from maclcore.training.weak_costs import Cost, Memory, See
 Mix = Callable[[Tensor], Tensor]
 
 FLOOR = 3  #: epochs before which no detector is asked: the first ones are no early learning yet
-PATIENCE = 0.4  #: share of the epochs after which calibration begins whatever a detector says
+FALLBACK = 0.4  #: share of the epochs after which calibration begins whatever a detector says
 
 
 class Calibration(Cost):
@@ -50,8 +50,9 @@ class Calibration(Cost):
     ) -> None:
         if not 0 <= teacher_decay < 1:
             raise ValueError(f"teacher_decay must be in [0, 1), got {teacher_decay}")
-        if not mixup >= 0:
-            raise ValueError(f"mixup must not be negative, got {mixup}")
+        for name, value in (("weight", weight), ("mixup", mixup)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {value}")
         super().__init__("gc", o, {"weight": weight})
         self.assumed = Cost("an", o, {})
         self.teacher = copy.deepcopy(network).requires_grad_(False)
@@ -60,9 +61,7 @@ class Calibration(Cost):
         self.mixup, self.seed = mixup, seed
         # on the CPU, where looking is free
         self.register_buffer("steps", torch.tensor(0))
-        self.register_buffer(
-            "trigger", torch.tensor(0)
-        )  # the epoch that it fired after; 0: not yet
+        self.register_buffer("trigger", torch.tensor(0))  # after which epoch it fired; 0: not yet
         self.register_buffer("fallback", torch.tensor(False))
         self.register_buffer("curve", torch.full((epochs,), math.nan, dtype=torch.float64))
 
@@ -116,7 +115,7 @@ def early_learning_is_over(rule: str, curve: Tensor, epochs: int) -> tuple[bool,
         return epoch == int(rule), False
     if epoch >= FLOOR and DETECTORS[rule](curve.tolist()):
         return True, False
-    late = epoch >= max(int(PATIENCE * epochs), 1)
+    late = epoch >= max(int(FALLBACK * epochs), 1)
     return late, late
 
 

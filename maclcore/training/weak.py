@@ -194,6 +194,9 @@ def check(source: Source, labels_per_image: float) -> None:
             f"{config.loss} is the ceiling, of complete labels, and labels is {config.labels!r}: "
             "set labels='complete', or loss='an'"
         )
+    if not 0 <= labels_per_image <= source.known.shape[1]:
+        most = source.known.shape[1]
+        raise ValueError(f"labels_per_image must be from 0 to {most}, got {labels_per_image:g}")
     if entry.needs_labels_per_image and not labels_per_image:
         raise ValueError(
             f"{config.loss} must know how many labels an image has on average: give "

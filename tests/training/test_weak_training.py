@@ -16,6 +16,7 @@ from maclcore.data.sampler import shuffled
 from maclcore.evaluation.classification import classification_scores
 from maclcore.evaluation.embedding import embed
 from maclcore.evaluation.retrieval import evaluate
+from maclcore.experiments.sweep import estimate
 from maclcore.losses.weak import WEAK_LOSSES
 from maclcore.models.network import LabelHead
 from maclcore.store import Run, collect, compare
@@ -374,7 +375,9 @@ def test_the_expected_number_of_labels_is_given_or_counted_where_validation_is_c
         ("gc", {"method_params": {"trigger": 0}}, ValueError, "from 1 to 4"),
         ("gc", {"method_params": {"teacher_decay": 1}}, ValueError, r"teacher_decay .* \[0, 1\)"),
         ("elr", {"method_params": {"memory_decay": -0.1}}, ValueError, "memory_decay must be"),
-        ("gc", {"method_params": {"mixup": -1}}, ValueError, "mixup must not be negative"),
+        ("gc", {"method_params": {"mixup": -1}}, ValueError, "mixup must be finite and not"),
+        ("gc", {"method_params": {"weight": -1}}, ValueError, "weight must be finite and not"),
+        ("an", {"method_params": {"labels_per_image": 4}}, ValueError, "from 0 to 3, got 4"),
         ("ll_r", {"method_params": {"delta": 2}}, ValueError, "delta must be in"),
         ("gc", {"method_params": {"mixup": 1}, "micro_batch": 8}, ValueError, "micro_batch=None"),
         ("an", {"method_params": {"trigger": 2}}, TypeError, "trigger is a setting of gc"),
@@ -464,3 +467,4 @@ def test_a_difference_between_two_runs_has_their_scores(archive):
     for name, value in a.result["scores"].items():
         row = table.loc[f"test: {name}"]
         assert row["difference"] == b.result["scores"][name] - value
+    assert estimate([a.config])["basis"].item().startswith("median of 2")
