@@ -32,7 +32,7 @@ def complete(
     Example: python -m maclcore complete ~/photos
     Example: python -m maclcore complete ~/photos --labels one_label.csv --labels-per-image 4
     Example: python -m maclcore complete ~/photos --method epr --labels-per-image 4
-    Example: python -m maclcore complete ~/photos --params trigger 11 --params weight 4
+    Example: python -m maclcore complete ~/photos --labels-per-image 4 --params choose number
 
     Args:
         folder: with images/, or the images themselves, and labels.csv.
@@ -40,7 +40,9 @@ def complete(
         labels: the table of known labels; default: labels.csv of the folder.
         labels_per_image: how many labels an image has on average, as you expect it; epr and role
             need it, and gc is better with it.
-        params: other settings of the method, as NAME VALUE.
+        params: other settings, as NAME VALUE: of the method, such as trigger and weight, epochs,
+            lr, batch_size, frozen_views, and choose, which is threshold, labels above one half, or
+            number, as many as labels_per_image says.
         backbone: of torchvision, or of timm, as timm/vit_small_patch14_dinov2; it stays as it is.
         weights: imagenet, none, or a safetensors file.
         image_size: side of the decoded images in pixels.
@@ -62,6 +64,12 @@ def complete(
     )  # fmt: skip
     for name, value in found.provenance["counts"].items():
         print(f"{name}: {value:,}")
+    mean = found.provenance["counts"]["labels per image"]
+    if labels_per_image and not 0.7 < mean / labels_per_image < 1.4:
+        print(
+            f"({labels_per_image:g} labels per image were expected: --params choose number takes "
+            "so many of the most probable, instead of those above one half)"
+        )
     at = found.table
     print(f"written: {', '.join([*found.provenance['files'], at.with_suffix('.json').name])}")
     if (at.parent / "labels.csv").is_file():

@@ -159,6 +159,7 @@ def test_the_command_and_the_one_that_it_names(folder, capsys):
     network = ["--image-size", "32", "--weights", "none"]
     assert main(["complete", str(folder), "--quiet", *network, "--params", *short]) == 0
     said = capsys.readouterr().out
+    assert "were expected" not in said
     assert "images without a known label: 10" in said and f"written: {TABLE}, {SURE}" in said
     line = next(line for line in said.splitlines() if line.startswith("next: "))
     words = line.split("maclcore ")[1].split()
@@ -167,3 +168,16 @@ def test_the_command_and_the_one_that_it_names(folder, capsys):
     os.chdir("/")  # a table is found beside the labels wherever one works
     assert main([*words, *more]) == 0
     assert "smoke-own-32px-macl-s0" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_command_says_how_to_have_as_many_labels_as_are_expected(folder, capsys):
+    short = [word for pair in SHORT.items() for word in map(str, pair)]
+    words = ["complete", str(folder), "--quiet", "--image-size", "32", "--weights", "none"]
+    words += ["--labels-per-image", "2.5", "--params", *short]
+    assert main([*words, "weight", "1"]) == 0  # which adds next to nothing
+    assert "2.5 labels per image were expected: --params choose number" in capsys.readouterr().out
+    assert main([*words, "choose", "number"]) == 0
+    assert "were expected" not in capsys.readouterr().out
+    labels = pd.read_csv(folder / TABLE, index_col="image")
+    assert 2.5 <= labels.sum(axis=1).mean() < 2.8  # and what was known is among them
