@@ -6,6 +6,7 @@ differences holds the luck of training, of the split and of the queries.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ class Lead:
     def title(self) -> str:
         return describe(self.name)
 
-    @property
+    @cached_property
     def table(self) -> pd.DataFrame:
         """A row a rival: mean, 95 % t-interval (low, high; NaN for one seed), n seeds."""
         n, half = self.gaps.count(), self.gaps.sem()
@@ -141,7 +142,7 @@ class Lead:
         mean = self.gaps.mean()
         return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n})
 
-    @property
+    @cached_property
     def status(self) -> str:
         """ahead (of every rival's interval), behind (one of them), even, or missing."""
         table = self.table[self.table["n"] >= SEEDS]

@@ -14,7 +14,6 @@ from torch import Tensor
 from maclcore import paths
 from maclcore.config import SUFFIX, is_path
 from maclcore.data import cache
-from maclcore.models import from_torchvision
 
 #: endings of a file of weights; the first may be left out
 SUFFIXES = (SUFFIX, ".pth", ".pt")
@@ -61,8 +60,10 @@ def known(backbone: str) -> str:
 def library(backbone: str) -> ModuleType:
     """What makes that backbone: `from_timm` or `from_torchvision`."""
     if not backbone.startswith("timm/"):
+        from maclcore.models import from_torchvision  # each takes seconds to import
+
         return from_torchvision
-    from maclcore.models import from_timm  # timm takes a second to import
+    from maclcore.models import from_timm
 
     return from_timm
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 from maclcore.paths import PACKAGE
 from maclcore.store import revision
@@ -15,6 +14,8 @@ from maclcore.version import __version__
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """Versions and hardware, as every result row carries them."""
+    import torchvision  # takes seconds, and the store is mostly read
+
     return {
         "maclcore": __version__,
         "git": git_revision(),

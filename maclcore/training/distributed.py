@@ -10,11 +10,15 @@ each process's part, unless it is converted to SyncBatchNorm, which needs GPUs.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+#: numbers this process's groups: one after another must not take its addresses for its own
+GROUPS = count()
 
 
 @contextmanager
@@ -31,7 +35,10 @@ def processes(device: str | None = None) -> Iterator[torch.device]:
     if on.type == "cuda":
         on = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(on)
-    dist.init_process_group("nccl" if on.type == "cuda" else "gloo")
+    backend = "nccl" if on.type == "cuda" else "gloo"
+    store, rank, size = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"group {next(GROUPS)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield on
     finally:

@@ -51,7 +51,7 @@ def tell(file, seconds):
 def undisturbed(archive, tmp_path_factory):
     """Runs of the real network, long enough to be killed in the middle, and where they are."""
     long = Config.from_profile(
-        "smoke", archive=str(archive), epochs=30, batch_size=16, embedding_dim=8,
+        "smoke", archive=str(archive), epochs=20, batch_size=16, embedding_dim=8,
         backbone="shufflenet_v2_x0_5",
     )  # fmt: skip
     configs = [long, long.but(seed=1), long.but(loss="chance")]

@@ -1,15 +1,15 @@
 """Two processes against one: the same loss and gradient, and the same training."""
 
+import json
 import os
 import subprocess
 import sys
-import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -49,11 +49,10 @@ def loss_and_gradients(module, whole, x, y):
     return [loss.detach(), *(parameter.grad for parameter in whole.parameters())]
 
 
-def _part(rank, address, file):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+def of_each_loss():
+    """What this one of two processes finds of its part of the batch."""
     x, y = data()
-    part = slice(0, 7) if rank == 0 else slice(7, N)
+    part = slice(0, 7) if dist.get_rank() == 0 else slice(7, N)
     found = {}
     for name in LOSSES:
         whole = Whole(name, y)
@@ -63,18 +62,42 @@ def _part(rank, address, file):
         whole = Whole(name, y)
         ddp = DistributedDataParallel(whole)
         found[name, "ddp"] = loss_and_gradients(ddp, whole, x[part], y[part])
-    found["first"] = [torch.tensor(distributed.of_first(rank == 0))]
+    found["first"] = [torch.tensor(distributed.of_first(dist.get_rank() == 0))]
     found["sizes"] = [distributed.gather(x[part], [7, 6]), distributed.gather(y[part])]
-    torch.save(found, f"{file}{rank}")
-    dist.destroy_process_group()
+    return found
+
+
+# A network without BatchNorm, whose dropout, which each process draws for itself, is off.
+TRAININGS = [
+    {"loss": "lreg", "views": 2},
+    {"loss": "macl", "queue": 20},
+    {"loss": "softcon"},
+    {"loss": "infonce", "views": 2},
+]
+
+
+def small(archive, options):
+    return Config.from_profile(
+        "smoke", archive=str(archive), backbone="squeezenet1_1", embedding_dim=8, epochs=2,
+        batch_size=15, weight_decay=0.0, lr=1e-4, **options,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def two_processes():
-    with tempfile.TemporaryDirectory() as folder:
-        file, address = f"{folder}/found", f"file://{folder}/rendezvous"
-        multiprocessing.spawn(_part, args=(address, file), nprocs=2)
-        return [torch.load(f"{file}{rank}") for rank in range(2)]
+def by_torchrun(archive, tmp_path_factory):
+    """What two processes leave, which take long to start: this file, run by torchrun."""
+    folder = tmp_path_factory.mktemp("two")
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words += [__file__, *(json.dumps(small(archive, each).to_dict()) for each in TRAININGS)]
+    environment = {**os.environ, "MACL_RESULTS": str(folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_processes(by_torchrun):
+    return [torch.load(by_torchrun / f"found{rank}") for rank in range(2)]
 
 
 @pytest.mark.parametrize("average", ["ours", "ddp"])
@@ -103,43 +126,12 @@ def test_one_process_alone_pays_nothing():
         assert on == torch.device("cpu") and not dist.is_initialized()
 
 
-# A network without BatchNorm, whose dropout, which each process draws for itself, is off.
-SCRIPT = """
-import sys, torch
-from maclcore import Config, train
-torch.nn.Dropout.forward = lambda self, x: x
-if __name__ == "__main__":
-    train(Config.from_dict(eval(sys.argv[1])), progress=False)
-"""
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"loss": "lreg", "views": 2},
-        {"loss": "macl", "queue": 20},
-        {"loss": "softcon"},
-        {"loss": "infonce", "views": 2},
-    ],
-    ids=str,
-)
-def test_torchrun_trains_as_one_process_does(archive, tmp_path, monkeypatch, options):
-    config = Config.from_profile(
-        "smoke", archive=str(archive), backbone="squeezenet1_1", embedding_dim=8, epochs=2,
-        batch_size=15, weight_decay=0.0, lr=1e-4, **options,
-    )  # fmt: skip
+@pytest.mark.parametrize("options", TRAININGS, ids=str)
+def test_torchrun_trains_as_one_process_does(archive, by_torchrun, tmp_path, monkeypatch, options):
+    config = small(archive, options)
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "one"))
-    with monkeypatch.context() as patch:
-        patch.setattr(nn.Dropout, "forward", lambda self, x: x)
-        one = train(config, progress=False)
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words += [str(script), repr(config.to_dict())]
-    environment = {**os.environ, "MACL_RESULTS": str(tmp_path / "two"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    two = Run(tmp_path / "two" / "runs" / config.run_id)
+    monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
+    one, two = train(config, progress=False), Run(by_torchrun / "runs" / config.run_id)
     # the same batches, losses and updates, up to rounding in float32, which training amplifies:
     # of SoftCon one process that computes in parts of 7 images differs by 0.5 % in the norm
     more = 1000 if options["loss"] == "softcon" else 1
@@ -155,3 +147,11 @@ def test_too_many_processes_are_refused(archive, tmp_path, monkeypatch):
     config = Config.from_profile("smoke", archive=str(archive), batch_size=8)
     with pytest.raises(ValueError, match="9 processes cannot share batches of 8"):
         train(config, progress=False)
+
+
+if __name__ == "__main__":  # one of torchrun's processes, which make a group of their own each time
+    nn.Dropout.forward = lambda self, x: x
+    with distributed.processes("cpu"):
+        torch.save(of_each_loss(), Path(os.environ["MACL_RESULTS"]) / f"found{dist.get_rank()}")
+    for config in sys.argv[1:]:
+        train(Config.from_dict(json.loads(config)), progress=False)
