@@ -22,7 +22,7 @@ PAGE = Path(__file__).with_name("page.html")
 LARGEST = 2**16  # bytes of a request
 #: The page's own style and script, and images from here; it may be framed by JupyterLab at home.
 POLICY = (
-    "default-src 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'; img-src 'self'; "
+    "default-src 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors http://127.0.0.1:* http://localhost:*"
 )

@@ -202,7 +202,7 @@ class Session:
             "none": sum(line.answer == "none" for line in first),
             "aside": [" ".join(filter(None, task[:2])) for task in set_aside(kept)],
             "minutes": round(spent, 1),
-            "an_hour": round(60 * len(answered) / spent) if spent else None,
+            "an_hour": round(60 * len(answered) / spent) if spent >= 1 else None,
             "self": self._agreement(first, again),
             "others": {
                 name: self._agreement(mine, merge.last_answers(of, review))
