@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             self._error(HTTPStatus.BAD_REQUEST, str(error))
         except OSError as error:
-            said = f"this was not saved, and nothing else is lost: {error}"
+            said = f"This was not saved, and nothing else is lost: {error}"
             self._error(HTTPStatus.INSUFFICIENT_STORAGE, said)
         else:
             self._send(HTTPStatus.OK, "application/json", content)

@@ -141,7 +141,7 @@ class Session:
         """
         with self._lock:
             if given.get("turn") != len(self.log.lines):
-                raise Conflict("this was answered in another window: here is what comes next")
+                raise Conflict("This was answered in another window: here is what comes next")
             kept = self._standing()
             if given.get("answer") == "undo":
                 if not kept:

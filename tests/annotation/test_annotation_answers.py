@@ -203,7 +203,7 @@ def shown(session):
 @given(STEPS, st.integers(0, 3), st.sampled_from(["one", "all"]))
 @settings(max_examples=40, deadline=None)
 def test_answers_undos_and_kills_in_any_order_come_to_the_plain_list(steps, seed, mode):
-    """`past` is that list: of each answer that stands what was shown before it. It knows no file."""
+    """`past` is that list: of each answer that stands what was shown before it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for i in range(5):
