@@ -23,7 +23,7 @@ from maclcore import paths
 from maclcore.annotation.answers import Line, standing
 
 SINGLE, ANNOTATED, REVIEWED = "single_positive.csv", "labels.annotated.csv", "labels.reviewed.csv"
-DISAGREEMENTS = "disagreements.csv"
+DIFFER, DIFFER_IN_REVIEW = "disagreements.csv", "disagreements.reviewed.csv"
 
 Cell = tuple[str, str]  # an image and a label
 Tables = dict[str, list[list[Any]]]
@@ -123,22 +123,21 @@ def last_answers(lines: Iterable[Line], review: bool) -> list[Line]:
 def annotated(logs: Mapping[str, Iterable[Line]], labels: Sequence[str]) -> Tables:
     """The tables of the images that have a label, header first: one label, all labels, and where
     the annotators differ."""
-    lines = _by_time(last_answers(lines, review=False) for lines in logs.values())
     single: dict[str, dict[str, Any]] = defaultdict(dict)
     cells: dict[Cell, dict[str, Any]] = defaultdict(dict)
-    for line in lines:
-        single[line.image][line.annotator] = one(line)
+    for name, line in _decisions(logs, review=False):
+        single[line.image][name] = one(line)
         for label, there in _said(line, labels).items():
-            cells[line.image, label][line.annotator] = there
+            cells[line.image, label][name] = there
     taken = {image: _majority(said) for image, said in single.items()}
     rows = {
-        image: [int(_majority(cells.get((image, label), {}) or {"": False})) for label in labels]
+        image: [int(_majority(cells.get((image, label), {"": False}))) for label in labels]
         for image in sorted(single)
     }
     return {
         SINGLE: [["image", "label"], *([image, taken[image]] for image in rows if taken[image])],
         ANNOTATED: [["image", *labels], *([x, *row] for x, row in rows.items() if any(row))],
-        DISAGREEMENTS: _disagreements(
+        DIFFER: _disagreements(
             {(image, "the one label"): said for image, said in single.items()} | cells, list(logs)
         ),
     }
@@ -149,9 +148,9 @@ def reviewed(
 ) -> Tables:
     """The completed table with the cells that were found wrong turned, and the disagreements."""
     cells: dict[Cell, dict[str, bool]] = defaultdict(dict)
-    for line in _by_time(last_answers(lines, review=True) for lines in logs.values()):
+    for name, line in _decisions(logs, review=True):
         if (line.image, line.label) in completed:
-            cells[line.image, line.label][line.annotator] = present(line, line.label)
+            cells[line.image, line.label][name] = present(line, line.label)
     corrected = {**completed, **{cell: _majority(said) for cell, said in cells.items()}}
     rows = {
         image: [int(corrected[image, label]) for label in labels]
@@ -159,13 +158,14 @@ def reviewed(
     }
     return {
         REVIEWED: [["image", *labels], *([x, *row] for x, row in rows.items() if any(row))],
-        DISAGREEMENTS: _disagreements(cells, list(logs)),
+        DIFFER_IN_REVIEW: _disagreements(cells, list(logs)),
     }
 
 
-def _by_time(lines: Iterable[list[Line]]) -> list[Line]:
-    decisions = (line for of_one in lines for line in of_one if decided(line))
-    return sorted(decisions, key=lambda line: (line.time, line.annotator))
+def _decisions(logs: Mapping[str, Iterable[Line]], review: bool) -> list[tuple[str, Line]]:
+    """Everyone's last decided answers with their names, in the order of time."""
+    named = ((name, x) for name, lines in logs.items() for x in last_answers(lines, review))
+    return sorted(((n, x) for n, x in named if decided(x)), key=lambda of: (of[1].time, of[0]))
 
 
 def _majority(said: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@ another name of this machine or from another origin, is refused. Images go by nu
 import json
 import re
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -61,6 +62,11 @@ class Server(ThreadingHTTPServer):
         self.server_close()
         self.session.close()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Shows a fault of the program, but not that a browser has gone on to another image."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
@@ -98,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "answers are JSON")
         try:
             given = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             given = None
         if not isinstance(given, dict):
             return self._error(HTTPStatus.BAD_REQUEST, "not an object of JSON")

@@ -95,7 +95,7 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, expression, seconds=20):
+    def wait(self, expression, seconds=60):
         end = time.monotonic() + seconds
         while not (found := self.value(expression)):
             assert time.monotonic() < end, f"never: {expression}\n{self.text()}"

@@ -170,7 +170,7 @@ def test_a_review_turns_the_cells_that_are_wrong():
     }
     tables = reviewed(logs, ["water", "sand"], completed)
     assert tables["labels.reviewed.csv"] == [["image", "water", "sand"], ["x", 1, 1]]
-    assert tables["disagreements.csv"][1:] == [["x", "sand", 1, 1, 0]]
+    assert tables["disagreements.reviewed.csv"][1:] == [["x", "sand", 1, 1, 0]]
 
 
 # --- Files ---------------------------------------------------------------------------------------

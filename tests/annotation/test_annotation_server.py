@@ -1,74 +1,17 @@
 """The page's server over HTTP: what it gives, what it refuses, and what it never loses."""
 
-import http.client
-import io
-import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
-from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
-from asking import LABELS, answer, encoded
+from asking import LABELS, Client, answer
 from PIL import Image
 
-from maclcore.__main__ import main
-from maclcore.annotation.answers import Log, LogError, read
+from maclcore.annotation.answers import LogError, read
 from maclcore.annotation.server import PAGE, Server
-from maclcore.annotation.session import Conflict, Session
-from maclcore.annotation.widget import Widget
-from maclcore.data import ArchiveError
-
-
-class Client:
-    """As the page asks, unless other headers are given."""
-
-    def __init__(self, address):
-        self.host = urlsplit(address).netloc
-        self.headers = {"Origin": f"http://{self.host}", "Content-Type": "application/json"}
-
-    def get(self, path, **headers):
-        return self._ask("GET", path, None, headers)
-
-    def post(self, path, content, **headers):
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        return self._ask("POST", path, body, {**self.headers, **headers})
-
-    def _ask(self, method, path, body, headers):
-        connection = http.client.HTTPConnection(self.host, timeout=30)
-        try:
-            headers = {k.replace("_", "-"): v for k, v in headers.items() if v is not None}
-            connection.request(method, path, body, headers)
-            reply = connection.getresponse()
-            content = reply.read()
-        finally:
-            connection.close()
-        kind = reply.headers["Content-Type"]
-        return reply.status, json.loads(content) if "json" in kind else content, reply.headers
-
-    def answer(self, kind="labels", **given):
-        _, state, _ = self.get("/state")
-        labels = state["task"]["candidates"][:1] if kind == "labels" else []
-        content = {"turn": state["turn"], "answer": kind, "labels": labels, "batches": 1}
-        return self.post("/answer", {**content, **given})
-
-
-@pytest.fixture
-def served(folder):
-    server = Server(Session(folder, annotator="ada", labels=LABELS)).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def client(served):
-    return Client(served.address)
-
+from maclcore.annotation.session import Session
 
 # --- Asked and answered --------------------------------------------------------------------------
 
@@ -223,39 +166,21 @@ def test_on_a_full_disk_the_answer_is_refused_and_the_question_stays(served, cli
     assert client.answer()[0] == 200
 
 
-START = [sys.executable, "-m", "maclcore", "annotate"]
+def test_a_browser_that_has_gone_is_no_fault_and_anything_else_is_shown(served, capsys):
+    for error in (BrokenPipeError(), ConnectionResetError(), ZeroDivisionError("a fault")):
+        try:
+            raise error
+        except (ArithmeticError, OSError):
+            served.handle_error(None, ("127.0.0.1", 1))
+    said = capsys.readouterr().err
+    assert said.count("Traceback") == 1 and "a fault" in said
 
 
-def started(folder, *words):
-    process = subprocess.Popen(
-        [*START, str(folder), "--annotator", "ada", "--no-browser", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    lines = [process.stdout.readline() for _ in range(2)]
-    if not lines[1].startswith("http"):
-        lines.append(process.stdout.readline())
-    return process, Client(lines[-1].split()[0]), lines
-
-
-def test_killed_in_mid_answer_it_goes_on_where_it_stopped(folder):
-    process, client, _ = started(folder, "--labels", ",".join(LABELS))
-    for _ in range(3):
-        assert client.answer()[0] == 200
-    state = client.get("/state")[1]
-    with process:
-        process.kill()
-    with open(folder / "annotations" / "ada.jsonl", "ab") as file:
-        file.write(encoded(read(folder / "annotations")["ada"][0])[:40])
-    process, client, lines = started(folder, "--labels", ",".join(LABELS))
-    assert "was cut off, and is ignored" in lines[0] and "3 answers so far" in lines[1]
-    assert client.get("/state")[1] == {**state, "cut": True}
+def test_a_damaged_file_of_another_annotator_is_named(served, client):
+    (served.session.store / "bob.jsonl").write_text("no line\n")
+    for status, content, _ in (client.get("/summary"), client.post("/export", {})):
+        assert status == 400 and "bob.jsonl, line 1 is no answer" in content["error"]
     assert client.answer()[0] == 200
-    with process:
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    assert process.returncode == 0 and err == "" and "4 lines in" in out
 
 
 # --- What is refused -----------------------------------------------------------------------------
@@ -293,7 +218,7 @@ def test_answers_are_posted_as_json_by_a_page(served, client):
     assert client.post("/answer", good, Content_Type="text/plain")[0] == 415  # nor one of another
     assert client.get("/answer")[0] == client.get("/export")[0] == 404
     assert client.post("/state", good)[0] == 404
-    for body in (b"{", b"[]", b"\xff", b""):
+    for body in (b"{", b"[]", b"\xff", b"", b"[" * 60000):
         assert client.post("/answer", body)[0] == 400
     assert client.post("/answer", b" " * 2**17)[0] == 413
     assert served.session.log.file.read_bytes() == b""
@@ -330,274 +255,3 @@ def test_the_page_loads_nothing_from_elsewhere(client):
     assert not re.search(r"https?://|url\(|@import|<link (?!rel=\"icon\" href=\"data:,\")", text)
     assert "innerHTML" not in text and "insertAdjacent" not in text  # names are text, never markup
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-
-
-# --- Images --------------------------------------------------------------------------------------
-
-
-def picture(client, index=0):
-    status, content, headers = client.get(f"/image/{index}")
-    assert status == 200, content
-    return Image.open(io.BytesIO(content)), headers["Content-Type"]
-
-
-def annotated(folder, **options):
-    return Server(Session(folder, **{"annotator": "ada", "labels": LABELS, **options})).start()
-
-
-def test_images_come_as_they_are(client):
-    shown, kind = picture(client, 3)
-    assert kind == "image/png" and shown.size == (24, 16)
-    assert shown.getpixel((5, 5)) == (0, 255, 63)
-
-
-MODES_OF = {
-    "tif": ["RGB", "L", "RGBA", "CMYK", "P", "1"],
-    "bmp": ["RGB", "L", "P", "1"],
-    "webp": ["RGB", "RGBA"],
-    "jp2": ["RGB", "L", "RGBA"],
-    "jpg": ["RGB", "L", "CMYK"],
-}
-
-
-@pytest.mark.parametrize(("suffix", "mode"), [(s, mode) for s in MODES_OF for mode in MODES_OF[s]])
-def test_every_format_that_is_read_is_one_that_a_browser_shows(tmp_path, suffix, mode):
-    pixels = np.random.default_rng(0).integers(0, 256, (10, 20, 3), dtype=np.uint8)
-    Image.fromarray(pixels).convert(mode).save(tmp_path / f"a.{suffix}")
-    server = annotated(tmp_path)
-    shown, kind = picture(Client(server.address))
-    server.stop()
-    assert (kind, shown.size, shown.mode) == ("image/png", (20, 10), "RGB")
-    with Image.open(tmp_path / f"a.{suffix}") as image:
-        assert np.array_equal(np.asarray(shown), np.asarray(image.convert("RGB")))
-
-
-def test_a_large_image_comes_as_jpeg_and_a_turned_one_as_it_is_to_be_seen(tmp_path):
-    Image.new("RGB", (2000, 1000), (0, 0, 200)).save(tmp_path / "large.tif")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (20, 10)).save(tmp_path / "turned.jpg", exif=exif)
-    server = annotated(tmp_path)
-    (large, kind), (turned, _) = (picture(Client(server.address), i) for i in (0, 1))
-    server.stop()
-    assert (kind, large.size, turned.size) == ("image/jpeg", (2000, 1000), (10, 20))
-
-
-def test_what_cannot_be_shown_is_named_and_can_be_skipped(folder):
-    (folder / "images" / "empty.png").touch()
-    (folder / "images" / "text.png").write_text("<script>alert(1)</script>")
-    cut = (folder / "images" / "img0.png").read_bytes()
-    (folder / "images" / "short.png").write_bytes(cut[: len(cut) // 2])
-    Image.new("I;16", (9, 9)).save(folder / "images" / "deep.tif")
-    (folder / "images" / "gone.png").write_bytes(cut)
-    server = annotated(folder)
-    (folder / "images" / "gone.png").unlink()
-    client, names = Client(server.address), server.session.pictures.names
-    said = {}
-    for name in ("empty", "text", "short", "deep", "gone"):
-        status, content, headers = client.get(f"/image/{names.index(name)}")
-        assert status == 422 and headers["Content-Type"] == "application/json"
-        said[name] = content["error"]
-    assert all(said[name].startswith(name) for name in said)
-    assert "an empty file" in said["empty"] and "16 bits" in said["deep"]
-    while (state := client.get("/state")[1])["task"]:
-        client.answer("skip" if state["task"]["name"] in said else "labels")
-    assert {*client.get("/summary")[1]["aside"]} == {*said}
-    server.stop()
-
-
-def test_links_out_of_the_folder_are_refused(folder, tmp_path):
-    Image.new("RGB", (9, 9)).save(tmp_path / "secret.png")
-    (folder / "images" / "out.png").symlink_to(tmp_path / "secret.png")
-    (folder / "images" / "in.png").symlink_to(folder / "images" / "img0.png")
-    (folder / "images" / "beyond").symlink_to(tmp_path)
-    server = annotated(folder)
-    client, names = Client(server.address), server.session.pictures.names
-    assert "secret" not in names
-    status, content, _ = client.get(f"/image/{names.index('out')}")
-    assert status == 422 and "out: out.png is a link out of the folder" in content["error"]
-    assert client.get(f"/image/{names.index('in')}")[0] == 200
-    (folder / "images" / "img1.png").unlink()  # and one that becomes a link later
-    (folder / "images" / "img1.png").symlink_to(tmp_path / "secret.png")
-    assert client.get(f"/image/{names.index('img1')}")[0] == 422
-    server.stop()
-
-
-def bands(folder, names, toml):
-    rasterio = pytest.importorskip("rasterio")
-    (folder / "images").mkdir()
-    (folder / "bands.toml").write_text(toml)
-    shape = {"count": len(names), "height": 6, "width": 8, "dtype": "uint16"}
-    with rasterio.open(
-        folder / "images" / "a.tif",
-        "w",
-        "GTiff",
-        transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
-        **shape,
-    ) as out:
-        for i, level in enumerate(names.values()):
-            out.write(np.full((6, 8), level, np.uint16), i + 1)
-    return annotated(folder)
-
-
-def test_of_many_bands_red_green_and_blue_are_shown(tmp_path):
-    levels = {"B2": 100, "B3": 1500, "B4": 3000, "B8": 200}
-    toml = '[s2_l2a]\nbands = ["B2", "B3", "B4", "B8"]\n'
-    server = bands(tmp_path, levels, toml)
-    shown, kind = picture(Client(server.address))
-    server.stop()
-    red, green, blue = shown.getpixel((3, 3))
-    assert kind == "image/png" and shown.size == (8, 6) and red > green > blue
-
-
-def test_bands_without_colours_are_an_error_that_says_so(tmp_path):
-    server = bands(tmp_path, {"B5": 9, "B8": 9}, '[s2_l2a]\nbands = ["B5", "B8"]\n')
-    status, content, _ = Client(server.address).get("/image/0")
-    server.stop()
-    assert status == 422 and "a: no B4,B3,B2" in content["error"] and "B5, B8" in content["error"]
-
-
-# --- A review ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def completed(folder):
-    (folder / "labels.completed.csv").write_text(
-        "image,water,sand\n" + "".join(f"img{i},{i % 2},1\n" for i in range(3))
-    )
-    (folder / "labels.probabilities.csv").write_text(
-        "image,sand,water\nimg0,0.9,0.45\nimg1,0.8,0.99\nimg2,0.52,0.1\nimg9,0.5,0.5\n"
-    )
-    return folder
-
-
-def test_a_review_asks_for_the_most_doubtful_cells_first(completed):
-    session, asked = Session(completed, annotator="ada", mode="review"), []
-    while task := session.state()["task"]:
-        asked.append((task["name"], task["label"], task["completed"], task["probability"]))
-        answer(session, answer="wrong" if len(asked) <= 2 else "right")
-    assert asked[:6] == [
-        ("img2", "sand", True, 0.52),
-        ("img0", "water", False, 0.45),
-        ("img1", "sand", True, 0.8),
-        ("img0", "sand", True, 0.9),
-        ("img2", "water", False, 0.1),
-        ("img1", "water", True, 0.99),
-    ]
-    assert session.state()["changed"] == 2
-    session.export()
-    session.close()
-    text = (completed / "annotations" / "labels.reviewed.csv").read_text()
-    assert text == "image,water,sand\nimg0,1,1\nimg1,1,1\n"  # of img2 no label is left
-    assert (completed / "labels.completed.csv").read_text().startswith("image,water,sand\nimg0,0,1")
-
-
-@pytest.mark.parametrize(
-    ("table", "probabilities", "message"),
-    [
-        (None, "", r"labels\.completed\.csv"),
-        (
-            "image,water\nimg0,1\nelse,1\n",
-            "image,water\nimg0,1\n",
-            "row without an image.*\n.*else",
-        ),
-        ("image,water\nimg0,1\n", None, r"labels\.probabilities\.csv cannot be read"),
-        ("image,water\nimg0,1\n", "", r"its labels are \[\], those of labels\.completed\.csv"),
-        ("image,water\nimg0,1\n", "image,sand\nimg0,1\n", r"its labels are \['sand'\]"),
-        ("image,water\nimg0,1\n", "image,water\nimg0,1.5\n", r"img0 \(labels.prob.*, line 2\)"),
-        ("image,water\nimg0,1\n", "image,water\nimg0,nan\n", "img0"),
-        ("image,water\nimg0,1\n", "image,water\nimg0,0.5,1\n", "img0"),
-        ("image,water\nimg0,1\n", "image,water\nimg1,0.5\n", "without a row in.*\n.*img0"),
-    ],
-)
-def test_tables_that_do_not_fit_are_told(folder, table, probabilities, message):
-    for name, text in {"completed": table, "probabilities": probabilities}.items():
-        if text is not None:
-            (folder / f"labels.{name}.csv").write_text(text)
-    with pytest.raises(ArchiveError, match=message):
-        Session(folder, annotator="ada", mode="review")
-
-
-# --- From the command line and in a notebook -----------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "which labels?"),
-        (["--labels", "water,,sand"], "labels that cannot be: ''"),
-        (["--labels", "water, water"], "'water' twice"),
-        (["--labels", "a", "--labels-file", "b"], "give one of them"),
-        (["--labels-file", "nowhere.txt"], "nowhere.txt"),
-        (["--labels", "a", "--annotator", "../ada"], "'../ada' cannot be"),
-        (["--labels", "a", "--annotator", ".ada"], "'.ada' cannot be"),
-        (["--labels", "a", "--port", "70000"], "port 70000 cannot be had"),
-        (["--labels", "a", "--completed", "x.csv"], "is for the mode 'review'"),
-        (["--labels", "a", "--mode", "review"], "leave them out"),
-    ],
-)
-def test_what_does_not_fit_together_is_one_line(folder, capsys, words, message):
-    assert main(["annotate", str(folder), "--no-browser", *words]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and message in error
-
-
-def test_a_folder_that_cannot_be_annotated_is_told(tmp_path, capsys):
-    assert main(["annotate", str(tmp_path / "nowhere"), "--labels", "a"]) == 1
-    assert "no folder" in capsys.readouterr().err
-    assert main(["annotate", str(tmp_path), "--labels", "a"]) == 1
-    assert "folder without an image" in capsys.readouterr().err
-    for name in ("a.png", "A.tif"):
-        Image.new("L", (2, 2)).save(tmp_path / name)
-    assert main(["annotate", str(tmp_path), "--labels", "a"]) == 1
-    assert "duplicate image name" in capsys.readouterr().err
-    assert not (tmp_path / "annotations").exists()
-
-
-def test_labels_are_those_of_the_table_or_of_a_file(folder, tmp_path):
-    (folder / "labels.csv").write_text("image,trees,bare soil\nimg0,1,0\nimg1,0,0\n")
-    session = Session(folder, annotator="ada")
-    session.close()
-    assert session.labels == ("trees", "bare soil")
-    (tmp_path / "names.txt").write_text("\ufeffForst\n\n Straße, breit \n", encoding="utf-8")
-    process, client, _ = started(folder, "--labels-file", str(tmp_path / "names.txt"))
-    assert client.get("/state")[1]["labels"] == ["Forst", "Straße, breit"]
-    with process:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-
-
-def test_images_lie_in_a_plain_folder_too_and_an_answer_is_no_image(tmp_path):
-    for place in ("b.png", "deeper/a.png"):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
-        Image.new("L", (2, 2)).save(tmp_path / place)
-    session = Session(tmp_path, annotator="ada", labels=LABELS)
-    answer(session, answer="none")
-    session.export()
-    session.close()
-    session = Session(tmp_path, annotator="ada", labels=LABELS)
-    session.close()
-    assert session.pictures.names == ("a", "b")
-
-
-def test_a_widget_shows_the_page_and_gives_way_to_its_next_run(folder):
-    first = Widget(folder, annotator="ada", labels=LABELS)
-    Client(first.address).answer()
-    second = Widget(folder, annotator="ada", labels=LABELS, height=500)
-    assert f'src="{second.address}"' in second._repr_html_() and "500" in second._repr_html_()
-    assert Client(second.address).get("/state")[1]["done"] == 1
-    with pytest.raises(ConnectionError):
-        Client(first.address).get("/state")
-    first.stop()  # nothing happens
-    assert Client(second.address).answer()[0] == 200
-    second.stop()
-    Log(folder / "annotations" / "ada.jsonl").close()
-
-
-def test_a_session_that_has_ended_takes_no_answer(folder):
-    session = Session(folder, annotator="ada", labels=LABELS)
-    session.close()
-    with pytest.raises(OSError, match="this server has ended"):
-        answer(session, answer="none")
-    with pytest.raises(Conflict):
-        session.answer({"turn": 5, "answer": "none"})
