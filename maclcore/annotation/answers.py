@@ -213,7 +213,7 @@ def schedule(tasks: Sequence[Task], seed: int) -> list[Task]:
 
 
 def upcoming(tasks: Sequence[Task], lines: Iterable[Line]) -> list[Task]:
-    """Which tasks are to be asked, the next one first, given the standing lines of their mode.
+    """Which tasks are to be asked, the next one first, given the standing lines about them.
 
     What was skipped comes again behind all others, and is left for good if it is skipped again.
     Nothing is repeated whose first time was not answered.
@@ -225,10 +225,8 @@ def upcoming(tasks: Sequence[Task], lines: Iterable[Line]) -> list[Task]:
     def asked(task: Task) -> bool:
         return task not in done and not (task.repeat and task._replace(repeat=False) not in done)
 
-    known = set(tasks)
     fresh = [task for task in tasks if task not in skipped and asked(task)]
-    again = [task for task, times in skipped.items() if times == 1 and task in known]
-    return fresh + [task for task in again if asked(task)]
+    return fresh + [task for task, times in skipped.items() if times == 1 and asked(task)]
 
 
 def set_aside(lines: Iterable[Line]) -> list[Task]:

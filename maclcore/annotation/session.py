@@ -77,6 +77,8 @@ class Session:
             self.labels = _checked(labels or label_names(self.folder))
             tasks = shuffled(self.pictures.names, seed)
         self.tasks = schedule(tasks, seed)
+        self._known = {(task.image, task.label) for task in tasks}
+        self._repeats = [task for task in self.tasks if task.repeat]
         self.index = {name: i for i, name in enumerate(self.pictures.names)}
         self.store = self.folder / "annotations"
         self.log = Log(self.store / f"{annotator}.jsonl")
@@ -88,9 +90,8 @@ class Session:
 
     def _standing(self) -> list[Line]:
         """What counts in this mode, of what there is an image for."""
-        known = {(task.image, task.label) for task in self.tasks}
         kept = (line for line in standing(self.log.lines) if line.mode == self.mode)
-        return [line for line in kept if (line.image, line.label) in known]
+        return [line for line in kept if (line.image, line.label) in self._known]
 
     # --- Asked and answered ---------------------------------------------------------------------
 
@@ -102,8 +103,8 @@ class Session:
     def _state(self) -> dict[str, Any]:
         kept = self._standing()
         todo = upcoming(self.tasks, kept)
-        first = {*todo}
-        waiting = (x for x in self.tasks if x.repeat and x._replace(repeat=False) in first)
+        asked = {*todo}
+        waiting = [x for x in self._repeats if x._replace(repeat=False) in asked]
         near = [*(line.image for line in kept[-2:]), *(task.image for task in todo[1:2])]
         return {
             "annotator": self.annotator,
@@ -114,7 +115,7 @@ class Session:
             "seed": self.seed,
             "turn": len(self.log.lines),
             "done": sum(line.answer != "skip" for line in kept),
-            "to_go": len(todo) + sum(1 for _ in waiting),
+            "to_go": len(todo) + len(waiting),
             "can_undo": bool(kept),
             "changed": sum(line.answer == "wrong" and not line.repeat for line in kept),
             "near": [self.index[image] for image in near],

@@ -297,6 +297,33 @@ def test_what_is_skipped_comes_again_once_and_is_then_set_aside():
     assert set_aside([*lines, replace(ONE, image="a")]) == []
 
 
+def one_by_one(tasks, lines):
+    """`upcoming`, told as cards in two heaps."""
+    heap, later = list(tasks), []
+    for line in lines:
+        if line.answer == "skip" and line.task in heap:
+            later.append(line.task)
+        elif line.task in later:
+            later.remove(line.task)
+        if line.task in heap:
+            heap.remove(line.task)
+    answered = {line.image for line in lines if line.answer != "skip" and not line.repeat}
+    return [task for task in heap + later if not task.repeat or task.image in answered]
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.booleans(), st.sampled_from(["none", "skip"]))))
+def test_what_is_upcoming_is_what_is_left_of_the_heap(steps):
+    tasks = schedule(shuffled("abcdefgh", 0), 0) + [Task("b", repeat=True), Task("h", repeat=True)]
+    tasks = list(dict.fromkeys(tasks))
+    lines, gone = [], set()
+    for i, again, said in steps:
+        line = replace(ONE, image="abcdefgh"[i], repeat=again, answer=said)
+        if line.task in tasks and line.task not in gone:
+            lines.append(line)
+            gone |= {line.task} if said == "none" else set()
+    assert upcoming(tasks, lines) == one_by_one(tasks, lines)
+
+
 def test_nothing_is_repeated_before_it_was_answered():
     again = Task("a", repeat=True)
     tasks = [Task("a"), again, Task("b")]
