@@ -247,6 +247,8 @@ def test_an_undo_takes_back_in_its_own_mode():
     lines.insert(2, replace(ONE, answer="undo"))
     assert [line.mode for line in standing(lines)] == ["all", "all"]
     assert standing([replace(ONE, answer="undo")]) == []
+    skips = [replace(ONE, answer="skip", image=image) for image in "aba"]
+    assert standing([*skips, replace(ONE, answer="undo", image="a")]) == skips[:2]
 
 
 # --- What is asked -------------------------------------------------------------------------------

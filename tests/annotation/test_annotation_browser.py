@@ -152,6 +152,12 @@ def test_focus_is_seen_and_stays_and_enter_presses_it(page, serve, folder):
     page.press(" ")  # the key of the page, not the button in focus
     page.wait("document.querySelector('#hint').textContent === 'Candidates 2 of 2'")
     assert [line.labels for line in read(folder / "annotations")["ada"]] == [(second,)]
+    page.press("e")
+    page.wait("document.activeElement.dataset.key === 'Enter'")  # to go on
+    page.press("Tab")
+    page.press("Enter")  # what is in focus, and not its own key
+    page.wait("document.querySelector('#written table') !== null")
+    assert (folder / "annotations" / "single_positive.csv").exists()
 
 
 def test_a_key_that_is_held_down_answers_once(page, serve, folder):
