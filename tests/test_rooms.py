@@ -17,6 +17,7 @@ ROOMS = {
     "commands": "a function a verb: its options, and how its result is printed",
     "audit": "what the papers say, held against the store",
     "search": "an archive searched for what its images show",
+    "annotation": "labels given by people, and the page on which they are",
     "experiments": "which runs a table or figure needs, and what computes them",
     "plots": "DataFrame in, Figure out",
     "training": "the loop, and a file for each method that it runs",

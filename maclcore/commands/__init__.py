@@ -11,10 +11,11 @@ from maclcore.extras import need
 
 need("train", __name__)
 
-from maclcore.commands import batch, complete, data, runs, search, train
+from maclcore.commands import annotate, batch, complete, data, runs, search, train
 
 VERBS: dict[str, Callable[..., None]] = {
     "data": data.data,
+    "annotate": annotate.annotate,
     "complete": complete.complete,
     "train": train.train,
     "evaluate": train.evaluate,

@@ -36,7 +36,7 @@ DENSE = 256
 #: numbers in a tile of the (anchor, candidate) matrix: 1 MiB in float32 stays in a core's cache
 TILE = 1 << 18
 #: the same on a GPU, which wants few large steps
-GPU_TILE = 1 << 22
+GPU_TILE = 1 << 24
 #: batches of fewer images are not searched for equal label sets
 MANY = 512
 #: numbers in a table over distinct label sets, beyond which tiles are computed one by one
