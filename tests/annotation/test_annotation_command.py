@@ -14,7 +14,12 @@ from maclcore.annotation.session import Conflict, Session
 from maclcore.annotation.widget import Widget
 from maclcore.data import ArchiveError
 
-START = [sys.executable, "-m", "maclcore", "annotate"]
+# Ctrl-C means something in a shell; what a shell starts in the background ignores it
+CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from maclcore.__main__ import main; main()"
+)
+START = [sys.executable, "-c", CODE, "annotate"]
 
 
 def started(folder, *words):

@@ -12,7 +12,7 @@ from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper as experiments
 from maclcore.experiments import tables
-from maclcore.losses import LOSSES, PAPER
+from maclcore.losses import LOSSES, PAPER, WEAK_LOSSES
 from maclcore.store import collect
 
 SIZES = {
@@ -24,6 +24,10 @@ SIZES = {
     "pretraining": 6,
     "alpha_sign": 13,
     "soft_weight": 5,
+    "weak_labels": len(WEAK_LOSSES),
+    "weak_network": 5,
+    "calibration": 17,  # of 25 epochs, too few for a trigger after 30
+    "chain": 18,
 }
 
 

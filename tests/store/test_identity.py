@@ -728,6 +728,8 @@ def test_the_first_and_only_process_to_know_is_enough(folder):
 # --- The runs of record ---------------------------------------------------------------------------
 
 
+# of labels that a draw never shows
+@pytest.mark.filterwarnings("ignore::maclcore.data.reading.ArchiveWarning")
 @pytest.mark.parametrize("name", ["dlrsd", "ucm_multilabel", "ml_aid"])
 def test_every_stored_run_is_still_that_of_its_archive(name):
     """Of the small images; those of the others are of the same archives, decoded larger."""
