@@ -54,7 +54,8 @@ def loop_of(config, folder):
 
 
 def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    exact = {"rtol": 0, "atol": 0, "equal_nan": True}  # an epoch to come has no value yet
+    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], **exact) for k in a)
 
 
 @pytest.fixture
