@@ -209,3 +209,15 @@ def test_one_bad_image_among_many_is_named_and_stops_no_other(archive, capsys):
     lines = out.splitlines()
     assert [lines[0], lines[3]] == good and len(lines) == 6
     assert all(name in err for name in bad) and err.count("\n") == 1
+
+
+def test_what_a_classifier_scores_is_printed(archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    words = "--profile smoke --labels random --loss an --frozen-views 1 --epochs 1 --quiet".split()
+    assert main(["train", "--archive", str(archive), *words]) == 0
+    (stored,) = collect().to_dict("records")
+    out = capsys.readouterr().out
+    assert f"{100 * stored['test: macro mAP']:.2f}" in out and "macro mAP" in out
+    words = ["sweep", "weak_network", "--profile", "smoke", "--archive", str(archive)]
+    assert main(words) == 0
+    assert "test: macro mAP" in capsys.readouterr().out

@@ -80,7 +80,10 @@ def sweep(
         retries=retries,
         budget=None if budget is None else _seconds(budget),
     )
-    print(rows[["loss", "loss_params", "seed", "mAP(sim)@5000", "mAP@0.8", "nDCG@100"]].to_string())
+    shown = ["loss", "loss_params", "seed", "mAP(sim)@5000", "mAP@0.8", "nDCG@100"]
+    told = rows.reindex(columns=["completion", "test: macro mAP", "test: micro F1"])
+    told = told.where(told != "none").dropna(axis=1, how="all")  # where labels are weak
+    print(rows[shown].join(told).fillna("").to_string())
 
 
 def notebooks(

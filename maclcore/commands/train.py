@@ -48,6 +48,8 @@ def train(
         return
     if quiet and not run.computed:  # else it has been said
         print(run.provenance, file=sys.stderr)
+    if scores := run.result.get("scores"):  # of a training that tells labels
+        print_metrics({config.loss: scores})
     print_metrics({config.loss: run.metrics, "  backbone": run.result["metrics_backbone"]})
     print(run.run_id)
 
