@@ -118,7 +118,9 @@ def chained(rows: pd.DataFrame) -> pd.DataFrame:
     `retrieval` is the loss, `given` one of "one label", "AN", "EPR", "GC" and "complete", and
     `loss` says both; of reference rows they are "" and the name.
     """
-    rows = rows.assign(retrieval=rows["loss"].map(method_label), given=rows["completion"].str.upper())
+    rows = rows.assign(
+        retrieval=rows["loss"].map(method_label), given=rows["completion"].str.upper()
+    )
     rows["given"] = rows["given"].replace("NONE", "one label")
     rows.loc[rows["labels"] == "complete", "given"] = "complete"
     rows.loc[rows["loss"].isin(REFERENCES), ["retrieval", "given"]] = ""

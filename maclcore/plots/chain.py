@@ -12,7 +12,7 @@ from maclcore.plots.style import GREY, colour, key, picture
 
 #: what a label of a completed image is: its mark, its colour, its weight of type
 KINDS = {
-    "given": ("●", "black", "bold"),
+    "named": ("●", "black", "bold"),
     "new, right": ("✓", "#117733", "normal"),
     "new, wrong": ("✗", "#cc3311", "normal"),
     "missed": ("○", GREY, "normal"),
@@ -32,7 +32,7 @@ def label_chain(steps: Mapping[str, str], image: np.ndarray) -> Figure:
         style = {"boxstyle": "round,pad=0.04", "fc": "#dde8f2" if i % 2 else "0.96", "ec": "0.5"}
         ax.add_patch(FancyBboxPatch((left + 0.1, 0.15), width - 0.45, 2, **style))
         ax.text(left + 0.2, 2.05, title, fontsize=9, weight="bold", va="top")
-        ax.text(left + 0.2, 1.75 if i else 0.75, text, fontsize=8, va="top", linespacing=1.35)
+        ax.text(left + 0.17, 1.75 if i else 0.75, text, fontsize=7.5, va="top", linespacing=1.35)
         if i:
             arrow = {"arrowstyle": "-|>", "color": "0.3"}
             ax.annotate("", (left + 0.06, 1.15), (left - 0.31, 1.15), arrowprops=arrow)
@@ -135,7 +135,7 @@ def shares_of_gap(shares: Mapping[str, pd.DataFrame], metrics: Sequence[str]) ->
 def _kinds(truth: np.ndarray, observed: np.ndarray, completed: np.ndarray) -> dict[str, np.ndarray]:
     new = completed & ~observed
     return {
-        "given": observed, "new, right": new & truth, "new, wrong": new & ~truth,
+        "named": observed, "new, right": new & truth, "new, wrong": new & ~truth,
         "missed": truth & ~completed,
     }  # fmt: skip
 
