@@ -27,22 +27,10 @@ def bootstrap(
     queries do, whose luck is in both steps. A single replicate: the luck of the queries alone.
     ValueError for no queries, or values that are not finite.
     """
-    for values in replicates:
-        if not len(values) or not np.isfinite(values).all():
-            raise ValueError("bootstrap needs finite values of at least one query in each run")
-    generator, tail, many = np.random.default_rng(seed), (1 - level) / 2, len(replicates)
-    means = np.stack([values.mean(axis=0) for values in replicates])
-    stretch = _stretch(many, tail)
-    drawn = generator.multinomial(many, np.full(many, 1 / many), size=resamples)
-    deviation = stretch / many * drawn @ (means - means.mean(axis=0))
-    for values, mean, times in zip(replicates, means, drawn.T, strict=True):
-        n = len(values)
-        for rows in _chunks(resamples, n):
-            # queries drawn k times over: their counts add up to those of k n single draws
-            counts = generator.multinomial(times[rows] * n, np.full(n, 1 / n))
-            deviation[rows] += counts @ (values - mean) / n / many
+    tail = (1 - level) / 2
+    mean, deviation = _drawn(replicates, tail, resamples, seed)
     low, high = np.quantile(deviation, [tail, 1 - tail], axis=0)
-    return means.mean(axis=0) + low, means.mean(axis=0) + high
+    return mean + low, mean + high
 
 
 def bootstrap_of(
@@ -154,6 +142,39 @@ def compare(values: pd.DataFrame, reference: str, *, seed: int = 0) -> pd.DataFr
     return table.assign(holm=holm(table["p"]), ahead=(means > 0).sum(), replicates=len(means))
 
 
+def share_of_gap(
+    values: pd.DataFrame, start: str, end: str, *, level: float = 0.95, seed: int = 0
+) -> pd.DataFrame:
+    """How much of the way from `start` to `end` each other method has come, rows (metric, loss).
+
+    `share` is (method - start) / (end - start), of means: 0 for `start`, 1 for `end`, and it may be
+    outside of both; `low` to `high` its interval, by `bootstrap`'s draws, which are the same for
+    all three; `gap` is end - start. A share has no interval, NaN, where the gap's own holds 0:
+    then nobody knows in which direction the way goes. ValueError for an unknown start or end.
+    """
+    methods = values.columns.unique("loss")
+    if missing := [name for name in (start, end) if name not in methods]:
+        raise ValueError(f"no method {missing[0]!r} among {', '.join(methods)}")
+    from_start = (
+        values
+        - values.xs(start, axis=1, level="loss")[
+            values.columns.get_level_values("metric")
+        ].to_numpy()
+    )
+    tail = (1 - level) / 2
+    mean, deviation = _drawn(_replicates(from_start), tail, 2000, seed)
+    means = pd.Series(mean, values.columns)
+    draws = pd.DataFrame(mean + deviation, columns=values.columns)
+    rows = {}
+    for metric, loss in values.columns.drop([start, end], level="loss"):
+        gap, gaps = means[metric, end], draws[metric, end]
+        known = (gaps.quantile([tail, 1 - tail]) * np.sign(gap) > 0).all()
+        ends = (draws[metric, loss] / gaps).quantile([tail, 1 - tail]) if known else [np.nan] * 2
+        rows[metric, loss] = [means[metric, loss] / gap if gap else np.nan, *ends, gap]
+    index = pd.MultiIndex.from_tuples(rows, names=["metric", "loss"])
+    return pd.DataFrame([*rows.values()], index, columns=["share", "low", "high", "gap"])
+
+
 def cells(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
     """Methods × metrics as text in percent, `value [low, high]`, of `summary` or `compare`, whose
     differences have a sign, and a ° where Holm's p is 0.05 or more."""
@@ -195,6 +216,27 @@ def cliques(mean_ranks: pd.Series, difference: float) -> list[tuple[float, float
     # a group is not the largest if the one before reaches as far
     starts = np.flatnonzero((last > np.arange(len(last))) & (np.diff(last, prepend=-1) > 0))
     return [(float(ordered[i]), float(ordered[last[i]])) for i in starts]
+
+
+def _drawn(
+    replicates: Sequence[np.ndarray], tail: float, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of `bootstrap` the mean (M,), and how far each draw is from it, (resamples, M)."""
+    for values in replicates:
+        if not len(values) or not np.isfinite(values).all():
+            raise ValueError("bootstrap needs finite values of at least one query in each run")
+    generator, many = np.random.default_rng(seed), len(replicates)
+    means = np.stack([values.mean(axis=0) for values in replicates])
+    stretch = _stretch(many, tail)
+    drawn = generator.multinomial(many, np.full(many, 1 / many), size=resamples)
+    deviation = stretch / many * drawn @ (means - means.mean(axis=0))
+    for values, mean, times in zip(replicates, means, drawn.T, strict=True):
+        n = len(values)
+        for rows in _chunks(resamples, n):
+            # queries drawn k times over: their counts add up to those of k n single draws
+            counts = generator.multinomial(times[rows] * n, np.full(n, 1 / n))
+            deviation[rows] += counts @ (values - mean) / n / many
+    return means.mean(axis=0), deviation
 
 
 def _replicates(values: pd.DataFrame) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from maclcore import paths
 from maclcore.config import EMBEDDED
+from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper
 from maclcore.losses import LOSSES, method_label
@@ -93,6 +94,43 @@ def stored_alpha_sign() -> pd.DataFrame:
     rows = _whole(rows, rows["loss_params"].str.contains("alpha"))
     order = [f"param: {name}" for name in ("alpha", "temperature", "reweight")]
     return rows.sort_values([*TABLE, *order, "seed"], kind="stable")
+
+
+def stored_chain() -> pd.DataFrame:
+    """`chained` rows of `stored_experiment("chain")`, of those seeds that have the whole of it; of
+    others a line to stderr says that they are left out."""
+    rows = stored_experiment("chain")
+    kept = []
+    for (*_, seed), part in rows.groupby([*TABLE, "seed"]):
+        first = part.iloc[0]
+        lacking = len(paper.chain(first["profile"], first["archive"], (seed,))) - len(part)
+        if lacking:
+            where = f"{first.get('archive: title', first['archive'])}, {first['profile']}"
+            say(f"left out of the table {where}: seed {seed}: it lacks {lacking} runs of chain")
+        else:
+            kept += list(part.index)
+    return chained(rows[rows.index.isin(kept)])
+
+
+def chained(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `collect()` of `chain`, by loss and by what it was given of the labels.
+
+    `retrieval` is the loss, `given` one of "one label", "AN", "EPR", "GC" and "complete", and
+    `loss` says both; of reference rows they are "" and the name.
+    """
+    rows = rows.assign(
+        retrieval=rows["loss"].map(method_label), given=rows["completion"].str.upper()
+    )
+    rows["given"] = rows["given"].replace("NONE", "one label")
+    rows.loc[rows["labels"] == "complete", "given"] = "complete"
+    rows.loc[rows["loss"].isin(REFERENCES), ["retrieval", "given"]] = ""
+    both = rows["retrieval"] + ", " + rows["given"]
+    rows["loss"] = both.where(rows["given"] != "", rows["loss"])
+    order = {name: i for i, name in enumerate(("one label", "AN", "EPR", "GC", "complete"))}
+    return rows.sort_values(
+        ["retrieval", "given", "seed"], kind="stable",
+        key=lambda column: column.map(order) if column.name == "given" else column,
+    )  # fmt: skip
 
 
 def stored_soft_weight() -> pd.DataFrame:

@@ -16,6 +16,7 @@ from maclcore.plots.ablations import (
     surfaces,
     surfaces_interactive,
 )
+from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
 from maclcore.plots.galleries import gallery, image_grid, pipeline
 from maclcore.plots.labels import (
     confusion,
@@ -42,10 +43,11 @@ from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_styl
 from maclcore.plots.training import lines, training_curves
 
 __all__ = [
-    "REFERENCE_STYLE", "ablation", "archive_panels", "chance_to_oracle", "colour", "confusion",
+    "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "cooccurrence", "critical_difference", "cumulative", "differences", "differences_over",
-    "forces", "gallery", "heatmaps", "image_grid", "label", "label_bars", "label_counts",
-    "label_terms", "lines", "metric_panels", "pipeline", "positive_sets", "precision_recall",
-    "query_scatter", "save", "set_frequencies", "set_sizes", "show", "similarities", "slug",
-    "stamp", "surfaces", "surfaces_interactive", "training_curves", "use_style",
+    "forces", "gallery", "heatmaps", "image_grid", "label", "label_bars", "label_chain",
+    "label_counts", "label_terms", "lines", "metric_panels", "pipeline", "positive_sets",
+    "precision_recall", "query_scatter", "REFERENCE_STYLE", "save", "set_frequencies", "set_sizes",
+    "shares_of_gap", "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive",
+    "training_curves", "use_style",
 ]  # fmt: skip

@@ -384,3 +384,58 @@ def test_cells_say_the_interval_and_what_may_be_luck():
     table = statistics.cells(gap.assign(holm=[0.01, 0.01, 0.05, 0.2]))
     assert table.loc["b", "m"] == "+30.0 [+10.0, +50.0]"
     assert table.loc["a", "n"] == "+20.0 [-40.0, +80.0]°" and table.loc["b", "n"].endswith("°")
+
+
+def three(values):
+    """Per-query results (R, Q, 3) of the methods a, b and c, as `per_query` gives them."""
+    names = pd.MultiIndex.from_product([["m"], ["a", "b", "c"]], names=["metric", "loss"])
+    tables = {(r, r): pd.DataFrame(part, columns=names) for r, part in enumerate(values)}
+    return pd.concat(tables, names=["split_seed", "seed", "query"])
+
+
+@given(st.floats(-1, 2), st.integers(1, 3))
+def test_the_share_of_a_gap_is_where_a_method_stands_between_two(share, many):
+    """Of a method that is a blend of two on each query: its weight, and no luck is left."""
+    ends = np.random.default_rng(0).random((many, 20, 2)) + [0, 2]
+    blend = ends[..., 0] + share * (ends[..., 1] - ends[..., 0])
+    found = statistics.share_of_gap(three(np.dstack([ends, blend])), "a", "b")
+    assert list(found.index) == [("m", "c")]
+    assert np.allclose(found[["share", "low", "high"]], share, atol=1e-9)
+    gap = (ends[..., 1] - ends[..., 0]).mean()
+    assert np.isclose(found["gap"].item(), gap)
+    back = statistics.share_of_gap(three(np.dstack([ends, blend])), "b", "a")
+    assert np.allclose(back["share"], 1 - share, atol=1e-9)
+
+
+def test_the_interval_of_a_share_is_that_of_explicit_loops():
+    generator = np.random.default_rng(1)
+    values = generator.random((1, 40, 3)) + [0, 1, 0.6]
+    found = statistics.share_of_gap(three(values), "a", "b").iloc[0]
+    drawn = []
+    for _ in range(4000):
+        a, b, c = values[0][generator.integers(40, size=40)].mean(axis=0)
+        drawn.append((c - a) / (b - a))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert np.allclose(found[["low", "high"]].astype(float), [low, high], atol=0.08 * (high - low))
+
+
+@pytest.mark.parametrize("many", [1, 3])
+def test_intervals_of_shares_cover_the_share(many):
+    generator, covered = np.random.default_rng(2), []
+    spread = 0.05 if many > 1 else 0  # one seed shows none
+    for _ in range(150):
+        seeds = spread * generator.standard_normal((many, 1, 3))
+        values = seeds + 0.5 * generator.standard_normal((many, 60, 3)) + [0, 1, 0.7]
+        row = statistics.share_of_gap(three(values), "a", "b").iloc[0]
+        covered.append(row["low"] <= 0.7 <= row["high"])
+    assert np.mean(covered) > 0.9
+
+
+def test_a_gap_that_may_be_none_is_not_shared():
+    values = np.random.default_rng(3).random((1, 30, 3))
+    row = statistics.share_of_gap(three(values), "a", "b").iloc[0]
+    assert np.isfinite(row["share"]) and np.isnan(row["low"]) and np.isnan(row["high"])
+    values[..., 1] = values[..., 0]
+    assert np.isnan(statistics.share_of_gap(three(values), "a", "b")["share"]).all()
+    with pytest.raises(ValueError, match="no method 'z' among a, b, c"):
+        statistics.share_of_gap(three(values), "a", "z")

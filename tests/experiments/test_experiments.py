@@ -173,6 +173,30 @@ def test_stored_variants_are_those_of_seeds_that_have_all(stored):
         assert nothing.empty and not said
 
 
+def test_stored_chain_has_seeds_that_are_whole_named_by_loss_and_labels(stored):
+    configs = experiments.chain("frozen", "dlrsd", (0, 1), weights="none")
+    configs += experiments.chain("frozen", "ml_aid", (0,), weights="none")
+    configs += experiments.main_tables("frozen", "dlrsd", (0,), weights="none")
+    configs += experiments.chain("smoke", "synthetic")
+    left = next(c for c in configs if c.completion == "gc" and c.seed == 1)
+    configs.remove(left)
+    found, said = stored(configs, tables.stored_chain)
+    assert counted(found) == {("dlrsd", "frozen", 0): 18, ("ml_aid", "frozen", 0): 18}
+    assert said == ["left out of the table dlrsd, frozen: seed 1: it lacks 1 runs of chain"]
+    trained = found[found["given"] != ""]
+    given = ["one label", "AN", "EPR", "GC", "complete"]
+    for (_, loss), part in trained.groupby(["archive", "retrieval"]):
+        assert list(part["given"]) == given
+        assert list(part["loss"]) == [f"{loss}, {name}" for name in given]
+    for _, row in trained.iterrows():
+        known = {"none": {"random": "one label", "complete": "complete"}[row["labels"]]}
+        assert row["given"] == known.get(row["completion"], row["completion"].upper())
+    rest = found[found["given"] == ""]
+    assert set(rest["loss"]) == {"chance", "frozen", "oracle"}
+    nothing, said = stored(collected(configs).iloc[:0], tables.stored_chain)
+    assert nothing.empty and not said
+
+
 def test_shared_runs_of_another_seed_do_not_hide_the_values_of_alpha(stored):
     configs = experiments.alpha_sign("quick", "dlrsd", (0, 1), weights="none")
     number = len(configs)
