@@ -20,6 +20,9 @@ LABELS_PER_IMAGE = {
 #: losses whose whole network trains, too: the ceiling, the floor, and the best of the heads
 WHOLE = ("full", "an", "epr", "role", "gc")
 
+#: epochs of a head at the profile `smoke`
+SMOKE = 10
+
 #: what of calibration is left out, or is otherwise, one at a time
 CALIBRATIONS: tuple[Mapping[str, Param], ...] = (
     {"teacher_decay": 0.0},
@@ -108,8 +111,9 @@ def chain(
 def _given(profile: str, archive: str) -> Iterable[dict[str, Any]]:
     """The one label, and what each completion makes of it."""
     yield {"labels": "random"}
-    params = {**_count(archive), **({"epochs": 20} if profile == "smoke" else {})}
+    epochs = {"epochs": SMOKE} if profile == "smoke" else {}
     for name in _possible(archive, COMPLETIONS):
+        params = {**_count(archive), **epochs, **_early(profile, name, SMOKE)}
         yield {"labels": "random", "completion": name, "completion_params": params}
 
 
@@ -121,12 +125,13 @@ def _one_label(
     settings: Mapping[str, Any],
     changed: Mapping[str, Param] = MappingProxyType({}),
 ) -> Config:
+    epochs = Config.from_profile(profile, **settings).epochs
     return Config.from_profile(
         profile,
         archive=archive,
         loss=loss,
         labels="complete" if loss == "full" else "random",
-        method_params={**_count(archive), **changed},
+        method_params={**_count(archive), **_early(profile, loss, epochs), **changed},
         seed=seed,
         split_seed=seed,
         **settings,
@@ -137,10 +142,16 @@ def _head_only(profile: str) -> dict[str, Any]:
     """A head on the features of four views and of the images as they are, along one cosine.
 
     (Ours: nothing of the paper's schedule is known. 160 px because the images of ML-AID at hand
-    have 150; three epochs of the profile `smoke` would end before any detector is asked.)
+    have 150; three epochs of the profile `smoke` would end before a second stage.)
     """
-    size = {"epochs": 20} if profile == "smoke" else {"image_size": 160}
+    size = {"epochs": SMOKE} if profile == "smoke" else {"image_size": 160}
     return {"frozen_views": 4, "schedule": "cosine", **size}
+
+
+def _early(profile: str, loss: str, epochs: int) -> dict[str, Param]:
+    """The epoch of the fallback as trigger, where so few epochs leave a detector nothing to see."""
+    calibrates = profile == "smoke" and loss == "gc"
+    return {"trigger": max(int(0.4 * epochs), 1)} if calibrates else {}
 
 
 def _count(archive: str) -> dict[str, Param]:
