@@ -4,15 +4,17 @@ Nothing here trains: `stored_…` pick rows of `collect()`, `results_table` and 
 tables of them.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from maclcore import paths
-from maclcore.config import EMBEDDED
+from maclcore.config import EMBEDDED, Param
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper
-from maclcore.losses import LOSSES, method_label
+from maclcore.experiments.weak import CALIBRATIONS
+from maclcore.losses import LOSSES, WEAK_LOSSES, method_label
 from maclcore.progress import say
 from maclcore.store import collect
 
@@ -100,6 +102,34 @@ def stored_soft_weight() -> pd.DataFrame:
     table's variants have (`_whole`)."""
     rows = named(stored_experiment("soft_weight"))
     return _whole(rows, pd.Series(True, index=rows.index))
+
+
+def stored_weak(name: str) -> pd.DataFrame:
+    """`stored_experiment(name)`, name weak_labels, weak_network or calibration, with the seeds that
+    all methods of a table have, or all settings of calibration, which `loss` then names; of the
+    whole network with those of `gc` (`_whole`)."""
+    rows = stored_experiment(name)
+    if name == "calibration":
+        rows = rows.assign(loss=[setting(json.loads(text)) for text in rows["method_params"]])
+    core = rows["loss"] == "gc" if name == "weak_network" else pd.Series(True, index=rows.index)
+    rows = _whole(rows, core)
+    order = list(WEAK_LOSSES) if name != "calibration" else [setting(c) for c in ({}, *CALIBRATIONS)]
+    place = {loss: i for i, loss in enumerate(order)}
+    return rows.sort_values("loss", key=lambda losses: losses.map(place), kind="stable")
+
+
+def setting(params: Mapping[str, Param]) -> str:
+    """What of calibration is not the default, in words: "no teacher", "λ = 2", "the whole"."""
+    given = {name: value for name, value in params.items() if name != "labels_per_image"}
+    zero = sorted(name for name, value in given.items() if name.endswith("_decay") and not value)
+    words = {"memory_decay": "no memory", "teacher_decay": "no teacher"}
+    said = [words[name] for name in zero]
+    said = ["neither"] if len(said) == 2 else said
+    for name, value in given.items():
+        if name not in zero:
+            text = f"{value:g}" if isinstance(value, float | int) else value
+            said.append(f"λ = {text}" if name == "weight" else f"{name} {text}")
+    return ", ".join(said) or "the whole"
 
 
 def stored_bands() -> pd.DataFrame:
