@@ -26,16 +26,22 @@ def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
     where a method has several seeds. The paper's losses stand in its order, others behind them,
     then what is no loss by name, as in `runs`, all between the reference rows."""
-    grouped = runs.groupby("loss", sort=False)[list(METRICS)]
-    mean, deviation = grouped.mean() * 100, grouped.std() * 100
-    cells = mean.map(lambda value: f"{value:.{digits}f}")
-    spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
-    cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
+    cells = over_seeds(runs, METRICS, digits)
     methods = ["chance", "frozen", *LOSSES]
     others = [name for name in cells.index if name not in methods and name != "oracle"]
     order = [name for name in (*methods, *others, "oracle") if name in cells.index]
     labels = {name: method_label(name) for name in (*methods, "oracle")}
     return cells.loc[order].rename(index=labels).rename_axis("method")
+
+
+def over_seeds(runs: pd.DataFrame, columns: Iterable[str], digits: int = 1) -> pd.DataFrame:
+    """Methods, in their order in `runs`, × columns in percent: mean, and ± the standard deviation
+    where a method has several seeds."""
+    grouped = runs.groupby("loss", sort=False)[list(columns)]
+    mean, deviation = grouped.mean() * 100, grouped.std() * 100
+    cells = mean.map(lambda value: f"{value:.{digits}f}")
+    spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
+    return (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
 
 
 def stored_experiment(*names: str) -> pd.DataFrame:

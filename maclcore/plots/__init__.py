@@ -40,12 +40,14 @@ from maclcore.plots.results import (
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.training import lines, training_curves
+from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
     "REFERENCE_STYLE", "ablation", "archive_panels", "chance_to_oracle", "colour", "confusion",
     "cooccurrence", "critical_difference", "cumulative", "differences", "differences_over",
-    "forces", "gallery", "heatmaps", "image_grid", "label", "label_bars", "label_counts",
-    "label_terms", "lines", "metric_panels", "pipeline", "positive_sets", "precision_recall",
-    "query_scatter", "save", "set_frequencies", "set_sizes", "show", "similarities", "slug",
-    "stamp", "surfaces", "surfaces_interactive", "training_curves", "use_style",
+    "forces", "gallery", "gradients", "heatmaps", "image_grid", "label", "label_bars",
+    "label_counts", "label_terms", "lines", "mark", "metric_panels", "pipeline", "positive_sets",
+    "precision_recall", "query_scatter", "rise_and_fall", "save", "set_frequencies", "set_sizes",
+    "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive",
+    "training_curves", "use_style",
 ]  # fmt: skip
