@@ -72,7 +72,7 @@ def of_table(
     rows = rows.sort_values("seed")
     runs = {loss: [Run.find(i) for i in part.index] for loss, part in rows.groupby("loss")}
     predictions = {loss: [run.predictions for run in runs[loss]] for loss in rows["loss"].unique()}
-    for loss, found in runs.items():
+    for found in runs.values():
         for run in found:
             _check(run, labels)
     y = [labels.loc[one.index].to_numpy() for one in next(iter(predictions.values()))]

@@ -1,8 +1,9 @@
 """How good scores of labels are: average precision, F1 and accuracy, with intervals.
 
 `classification_scores` are the four of the tables, `differences` compares methods by them,
-`set_scores` is what an image's set of labels is worth as a whole, `label_scores` one row a label. F1 depends on where a label counts as predicted:
-0.5, or the `threshold_for` a number of labels an image, which asks for no label at all.
+`set_scores` is what an image's set of labels is worth as a whole, `label_scores` one row a label.
+F1 depends on where a label counts as predicted: 0.5, or the `threshold_for` a number of labels an
+image, which asks for no label at all.
 
 What the labels of an image are, not what it is like: retrieval is `retrieval`'s. An image without a
 known label is left out of all numbers. A label without a positive image has no average precision
@@ -81,7 +82,8 @@ def differences(
     As `statistics.compare`: `difference` with its interval `low` to `high`, by drawing the same
     images of both (`bootstrap_of`), which holds the luck of images and runs; `p` of exchanging the
     two methods' scores of an image in all runs that have it, at random `resamples` times, which
-    holds that of the images alone; `holm` of it over the methods, metric by metric; in how many of
+    holds that of the images alone, and has less power where the methods' scores are on other
+    scales, which it mixes; `holm` of it over the methods, metric by metric; in how many of
     the `replicates` the method is `ahead`. ValueError for an unknown reference.
     """
     if reference not in predictions:

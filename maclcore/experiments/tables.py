@@ -111,15 +111,17 @@ def stored_soft_weight() -> pd.DataFrame:
 
 
 def stored_weak(name: str) -> pd.DataFrame:
-    """`stored_experiment(name)`, name weak_labels, weak_network or calibration, with the seeds that
-    all methods of a table have, or all settings of calibration, which `loss` then names; of the
-    whole network with those of `gc` (`_whole`)."""
+    """`stored_experiment(name)`, name weak_labels, weak_network or calibration, whose settings
+    `loss` then names; of each table the seeds that have most methods, and these (`_whole`)."""
     rows = stored_experiment(name)
     if name == "calibration":
         rows = rows.assign(loss=[setting(json.loads(text)) for text in rows["method_params"]])
-    core = rows["loss"] == "gc" if name == "weak_network" else pd.Series(True, index=rows.index)
-    rows = _whole(rows, core)
-    order = list(WEAK_LOSSES) if name != "calibration" else [setting(c) for c in ({}, *CALIBRATIONS)]
+    has = rows.groupby([*TABLE, "seed"])["loss"].transform("nunique")
+    most = has.groupby([rows[name] for name in TABLE]).transform("max")
+    rows = _whole(rows, has == most)
+    order = (
+        list(WEAK_LOSSES) if name != "calibration" else [setting(c) for c in ({}, *CALIBRATIONS)]
+    )
     place = {loss: i for i, loss in enumerate(order)}
     return rows.sort_values("loss", key=lambda losses: losses.map(place), kind="stable")
 

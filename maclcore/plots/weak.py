@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from maclcore.plots.style import GREY, legend
 
 
-def gradients(
-    curves: Mapping[str, pd.DataFrame], fixed: Mapping[str, Sequence[float]]
-) -> Figure:
+def gradients(curves: Mapping[str, pd.DataFrame], fixed: Mapping[str, Sequence[float]]) -> Figure:
     """Gradients over p, a panel a title, a line a column, whose names are values of t.
 
     fixed: of each panel the p at which the lines cross 0, marked by dots; 0 or less has none.
