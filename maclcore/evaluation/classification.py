@@ -1,21 +1,22 @@
 """How good scores of labels are: average precision, F1 and accuracy, with intervals.
 
-`classification_scores` are the four of the tables, `set_scores` what an image's set of labels is
-worth as a whole, `label_scores` one row a label. F1 depends on where a label counts as predicted:
-0.5, or the `threshold_for` a number of labels an image, which asks for no label at all.
+`classification_scores` are the four of the tables, `differences` compares methods by them,
+`set_scores` is what an image's set of labels is worth as a whole, `label_scores` one row a label.
+F1 depends on where a label counts as predicted: 0.5, or the `threshold_for` a number of labels an
+image, which asks for no label at all.
 
 What the labels of an image are, not what it is like: retrieval is `retrieval`'s. An image without a
 known label is left out of all numbers. A label without a positive image has no average precision
 and no F1, and is left out of the macro means. `left_out` counts both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from maclcore.evaluation.statistics import bootstrap_of
+from maclcore.evaluation.statistics import bootstrap_of, holm
 from maclcore.labels import as_labels
 
 #: the scores of archives whose images may have several labels, in the order of tables
@@ -63,6 +64,55 @@ def intervals(
     ends = bootstrap_of(each, sizes, level=level, resamples=resamples, seed=seed)
     low, high = (end.clip(0, 1).tolist() for end in ends)
     return dict(zip(each[0].names, zip(low, high, strict=True), strict=True))
+
+
+def differences(
+    predictions: Mapping[str, Sequence[pd.DataFrame]],
+    labels: pd.DataFrame,
+    reference: str,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Every other method minus `reference` in `classification_scores` at 0.5, rows (metric, loss).
+
+    predictions: by method a table a run, as `Run.predictions`; the runs of all methods are in the
+    same order of seeds and splits, and a run of one has the images of that run of another.
+    labels: (N, L) bool, the images by name.
+    As `statistics.compare`: `difference` with its interval `low` to `high`, by drawing the same
+    images of both (`bootstrap_of`), which holds the luck of images and runs; `p` of exchanging the
+    two methods' scores of an image in all runs that have it, at random `resamples` times, which
+    holds that of the images alone, and has less power where the methods' scores are on other
+    scales, which it mixes; `holm` of it over the methods, metric by metric; in how many of
+    the `replicates` the method is `ahead`. ValueError for an unknown reference.
+    """
+    if reference not in predictions:
+        raise ValueError(f"no method {reference!r} among {', '.join(predictions)}")
+    parts = {}
+    for name in predictions:
+        if name != reference:
+            pairs = zip(predictions[name], predictions[reference], strict=True)
+            each = [_Paired(one, other, labels) for one, other in pairs]
+            parts[name] = _difference(each, resamples, seed)
+    table = pd.concat(parts, names=["loss", "metric"]).swaplevel()
+    table["holm"] = table.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy()))
+    order = pd.MultiIndex.from_product([SCORES, parts], names=["metric", "loss"])
+    return table.loc[order]
+
+
+def _difference(each: Sequence["_Paired"], resamples: int, seed: int) -> pd.DataFrame:
+    """`differences` of two methods, a row a metric, without `holm`."""
+    gaps = np.concatenate([pair(np.ones((1, len(pair)))) for pair in each])
+    table = pd.DataFrame({"difference": gaps.mean(axis=0)}, index=list(SCORES))
+    sizes = [len(pair) for pair in each]
+    table["low"], table["high"] = bootstrap_of(each, sizes, resamples=resamples, seed=seed)
+    images = sorted(set().union(*(pair.images for pair in each)))
+    heads = np.random.default_rng(seed).integers(2, size=(resamples, len(images)))
+    drawn = sum(pair.exchanged(heads[:, np.searchsorted(images, pair.images)]) for pair in each)
+    # equal sums of rounded numbers must compare equal
+    extreme = np.abs(drawn / len(each)) >= np.abs(gaps.mean(axis=0)) - 1e-12
+    table["p"] = (extreme.sum(axis=0) + 1) / (resamples + 1)
+    return table.assign(ahead=(gaps > 0).sum(axis=0), replicates=len(each))
 
 
 def set_scores(scores: Any, y: Any, threshold: float = 0.5) -> dict[str, float]:
@@ -192,6 +242,29 @@ class _Weighed:
         if "accuracy" in self.names:
             rows.append(counts @ self.right / counts.sum(axis=1))
         return np.stack(rows, axis=1)
+
+
+class _Paired:
+    """How much better one method scores than another on the labelled images of a run that both
+    have: of how often each image counts, (B, n) -> (B, M)."""
+
+    def __init__(self, one: pd.DataFrame, other: pd.DataFrame, labels: pd.DataFrame) -> None:
+        y = labels.loc[one.index].to_numpy()
+        scores = one.to_numpy(), other.loc[one.index].to_numpy()
+        self.one, self.other = (_Weighed(values, y) for values in scores)
+        self.both = _Weighed(np.concatenate(scores), np.concatenate([y, y]))
+        self.images = list(one.index[y.any(axis=1)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        return self.one(counts) - self.other(counts)
+
+    def exchanged(self, heads: np.ndarray) -> np.ndarray:
+        """The same where the methods have changed places on the images with heads, (B, n) 0/1."""
+        own, exchanged = np.hstack([1 - heads, heads]), np.hstack([heads, 1 - heads])
+        return self.both(own) - self.both(exchanged)
 
 
 class _Ranking:

@@ -4,16 +4,18 @@ Nothing here trains: `stored_…` pick rows of `collect()`, `results_table` and 
 tables of them.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from maclcore import paths
-from maclcore.config import EMBEDDED
+from maclcore.config import EMBEDDED, Param
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper
-from maclcore.losses import LOSSES, method_label
+from maclcore.experiments.weak import CALIBRATIONS
+from maclcore.losses import LOSSES, WEAK_LOSSES, method_label
 from maclcore.progress import say
 from maclcore.store import collect
 
@@ -25,16 +27,22 @@ def results_table(runs: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Methods × metrics in percent from rows of `collect()`: mean, and ± the standard deviation
     where a method has several seeds. The paper's losses stand in its order, others behind them,
     then what is no loss by name, as in `runs`, all between the reference rows."""
-    grouped = runs.groupby("loss", sort=False)[list(METRICS)]
-    mean, deviation = grouped.mean() * 100, grouped.std() * 100
-    cells = mean.map(lambda value: f"{value:.{digits}f}")
-    spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
-    cells = (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
+    cells = over_seeds(runs, METRICS, digits)
     methods = ["chance", "frozen", *LOSSES]
     others = [name for name in cells.index if name not in methods and name != "oracle"]
     order = [name for name in (*methods, *others, "oracle") if name in cells.index]
     labels = {name: method_label(name) for name in (*methods, "oracle")}
     return cells.loc[order].rename(index=labels).rename_axis("method")
+
+
+def over_seeds(runs: pd.DataFrame, columns: Iterable[str], digits: int = 1) -> pd.DataFrame:
+    """Methods, in their order in `runs`, × columns in percent: mean, and ± the standard deviation
+    where a method has several seeds."""
+    grouped = runs.groupby("loss", sort=False)[list(columns)]
+    mean, deviation = grouped.mean() * 100, grouped.std() * 100
+    cells = mean.map(lambda value: f"{value:.{digits}f}")
+    spread = deviation.map(lambda value: f" ± {value:.{digits}f}")
+    return (cells + spread).where(deviation.notna(), cells)  # one seed has no deviation
 
 
 def stored_experiment(*names: str) -> pd.DataFrame:
@@ -138,6 +146,36 @@ def stored_soft_weight() -> pd.DataFrame:
     table's variants have (`_whole`)."""
     rows = named(stored_experiment("soft_weight"))
     return _whole(rows, pd.Series(True, index=rows.index))
+
+
+def stored_weak(name: str) -> pd.DataFrame:
+    """`stored_experiment(name)`, name weak_labels, weak_network or calibration, whose settings
+    `loss` then names; of each table the seeds that have most methods, and these (`_whole`)."""
+    rows = stored_experiment(name)
+    if name == "calibration":
+        rows = rows.assign(loss=[setting(json.loads(text)) for text in rows["method_params"]])
+    has = rows.groupby([*TABLE, "seed"])["loss"].transform("nunique")
+    most = has.groupby([rows[name] for name in TABLE]).transform("max")
+    rows = _whole(rows, has == most)
+    order = (
+        list(WEAK_LOSSES) if name != "calibration" else [setting(c) for c in ({}, *CALIBRATIONS)]
+    )
+    place = {loss: i for i, loss in enumerate(order)}
+    return rows.sort_values("loss", key=lambda losses: losses.map(place), kind="stable")
+
+
+def setting(params: Mapping[str, Param]) -> str:
+    """What of calibration is not the default, in words: "no teacher", "λ = 2", "the whole"."""
+    given = {name: value for name, value in params.items() if name != "labels_per_image"}
+    zero = sorted(name for name, value in given.items() if name.endswith("_decay") and not value)
+    words = {"memory_decay": "no memory", "teacher_decay": "no teacher"}
+    said = [words[name] for name in zero]
+    said = ["neither"] if len(said) == 2 else said
+    for name, value in given.items():
+        if name not in zero:
+            text = f"{value:g}" if isinstance(value, float | int) else value
+            said.append(f"λ = {text}" if name == "weight" else f"{name} {text}")
+    return ", ".join(said) or "the whole"
 
 
 def stored_bands() -> pd.DataFrame:

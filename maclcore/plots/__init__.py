@@ -41,13 +41,15 @@ from maclcore.plots.results import (
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.training import lines, training_curves
+from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "cooccurrence", "critical_difference", "cumulative", "differences", "differences_over",
-    "forces", "gallery", "heatmaps", "image_grid", "label", "label_bars", "label_chain",
-    "label_counts", "label_terms", "lines", "metric_panels", "pipeline", "positive_sets",
-    "precision_recall", "query_scatter", "REFERENCE_STYLE", "save", "set_frequencies", "set_sizes",
-    "shares_of_gap", "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive",
+    "forces", "gallery", "gradients", "heatmaps", "image_grid", "label", "label_bars",
+    "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels", "pipeline",
+    "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE", "rise_and_fall",
+    "save", "set_frequencies", "set_sizes", "shares_of_gap", "show", "similarities", "slug",
+    "stamp", "surfaces", "surfaces_interactive",
     "training_curves", "use_style",
 ]  # fmt: skip

@@ -1,0 +1,64 @@
+"""What learning from one label does to a probability, and when it begins."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from maclcore.plots.style import GREY, legend
+
+
+def gradients(curves: Mapping[str, pd.DataFrame], fixed: Mapping[str, Sequence[float]]) -> Figure:
+    """Gradients over p, a panel a title, a line a column, whose names are values of t.
+
+    fixed: of each panel the p at which the lines cross 0, marked by dots; 0 or less has none.
+    """
+    fig, axes = plt.subplots(
+        1, len(curves), figsize=(3.3 * len(curves), 3.1), sharey=True, squeeze=False
+    )
+    for ax, (title, table) in zip(axes.flat, curves.items(), strict=True):
+        ax.axhline(0, color=GREY, lw=1)
+        shades = sns.color_palette("viridis", table.shape[1])
+        for t, point, shade in zip(table, fixed[title], shades, strict=True):
+            ax.plot(table.index, table[t], color=shade, label=f"t = {t:g}")
+            if 0 < point < 1:
+                ax.plot(point, 0, "o", color=shade, ms=6)
+        ax.set(title=title, xlabel="p")
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("gradient")
+    legend(fig, "right center")
+    return fig
+
+
+def mark(fig: Figure, epoch: float, words: str) -> Figure:
+    """A dotted line in all panels at an epoch, named in the first."""
+    for ax in fig.axes:
+        ax.axvline(epoch, color="black", ls=":", lw=1.2)
+    ax = fig.axes[0]
+    ax.annotate(
+        words, (epoch, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
+        textcoords="offset points", va="top", fontsize=8,
+    )  # fmt: skip
+    return fig
+
+
+def rise_and_fall(histories: Mapping[str, pd.DataFrame], columns: Mapping[str, str]) -> Figure:
+    """Columns of the histories over epochs, a row a column, a panel a history of its own scale;
+    where a history has a `trigger`, a dotted line after that epoch."""
+    shape = len(columns), len(histories)
+    fig, axes = plt.subplots(*shape, figsize=(3.3 * shape[1], 2.3 * shape[0]), squeeze=False)
+    for i, (column, title) in enumerate(columns.items()):
+        for ax, (name, history) in zip(axes[i], histories.items(), strict=True):
+            ax.plot(history["epoch"], history[column], color="black")
+            best = np.argmin if column.endswith("an") else np.argmax
+            at = best(history[column].to_numpy())
+            ax.plot(history["epoch"].iloc[at], history[column].iloc[at], "o", color="black", ms=4)
+            if history["trigger"].iloc[-1] > 0:
+                ax.axvline(history["trigger"].iloc[-1], color="#D55E00", ls=":", lw=1.5)
+            ax.set(title=name if i == 0 else "", xlabel="epoch" if i == shape[0] - 1 else "")
+            ax.grid(alpha=0.3)
+        axes[i, 0].set_ylabel(title)
+    return fig
