@@ -17,7 +17,7 @@ LABELS_PER_IMAGE = {
     "dlrsd": 3.4, "ucm_multilabel": 3.3, "ml_aid": 5.2, "whdld": 4.6, "synthetic": 3.4,
 }  # fmt: skip
 
-#: losses whose whole network trains, too: the ceiling, the floor, and the best of the heads
+#: losses whose whole network trains, too: the ceiling, the floor, and what AdaGC is held against
 WHOLE = ("full", "an", "epr", "role", "gc")
 
 #: epochs of a head at the profile `smoke`
