@@ -9,11 +9,11 @@ time, which other work on the machine leaves alone.
 import argparse
 import itertools
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from bands import measure
 
 from maclcore.config import Config
 from maclcore.data import Archive, load_archive
@@ -54,20 +54,6 @@ def step(config: Config, archive: Archive, folder: str) -> Callable[[], None]:
                 yield
 
     return steps().__next__
-
-
-def measure(variants: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each, by the clock and of the processors: minima of interleaved repeats."""
-    best = {name: [float("inf")] * 2 for name in variants}
-    for turn in range(repeats + 1):
-        for name, run in variants.items():
-            before = time.perf_counter(), time.process_time()
-            run()
-            after = time.perf_counter(), time.process_time()
-            if turn:  # the first warms up
-                took = [1e3 * (b - a) for a, b in zip(before, after, strict=True)]
-                best[name] = [min(pair) for pair in zip(best[name], took, strict=True)]
-    return best
 
 
 def main() -> None:
