@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,25 +24,16 @@ from maclcore import paths
 from maclcore.config import EMBEDDED, is_path
 from maclcore.data import bands as stacked
 from maclcore.data import cache, synthetic, synthetic_sentinel
-from maclcore.data.bands import Band
+from maclcore.data.catalogue import RGB, Catalogue, Matched, refuse
 from maclcore.data.declared import read_folder
-from maclcore.data.readers import READERS, Reader, official_test
-from maclcore.data.reading import (
-    ABSENT,
-    PLAIN_TREE,
-    ArchiveError,
-    Reading,
-    message,
-    warn,
-)
+from maclcore.data.readers import READERS, official_test
+from maclcore.data.reading import PLAIN_TREE, ArchiveError, Reading, message, warn
 from maclcore.data.sentinel import SENTINEL
 from maclcore.data.split import Split, make_split, official_split
-from maclcore.data.stacks import take
 
 READERS.update(SENTINEL)
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
 ARCHIVES = (*EMBEDDED, *READERS)
-RGB = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,21 +129,52 @@ def load_archive(
     if image_size < 1:
         raise ValueError(f"image_size is {image_size}; an image has at least 1 pixel")
     name = str(name_or_folder)
-    reader = READERS.get(name)
+    if draw := _allowed(name, options):
+        return draw(image_size, bands, **options)
+    return _finish(_matched(name, root, progress, bands, options), image_size)
+
+
+def read_archive(
+    name_or_folder: str | Path,
+    *,
+    root: str | Path | None = None,
+    progress: bool = True,
+    bands: str = "",
+    **options: Any,
+) -> Catalogue:
+    """What `load_archive` finds, matched and checked but not decoded; arguments as there."""
+    name = str(name_or_folder)
+    if draw := _allowed(name, options):
+        drawn = lru_cache(1)(partial(draw, bands=bands, **options))
+        of = drawn(64)
+        whole = (name, of.title, None, of.names, of.names, of.labels, of.label_names)
+        return Catalogue(*whole, places=of.places, areas=of.areas, drawn=drawn)
+    return _matched(name, root, progress, bands, options).catalogue()
+
+
+def _allowed(name: str, options: dict[str, Any]) -> Callable[..., Archive] | None:
+    """What draws an archive of that name, if it is drawn; TypeError for an option it has not."""
     draw = {"synthetic": _synthetic, "synthetic_sentinel": _synthetic_sentinel}.get(name)
-    read = draw or (reader.read if reader else read_folder)
-    known = read.__kwdefaults__ or {}
+    known = (draw or _read(name)).__kwdefaults__ or {}
     if unknown := sorted(set(options) - set(known)):
         allowed = ", ".join(known) or "none"
         raise TypeError(f"{name!r} has no option {', '.join(unknown)}; it has {allowed}")
-    if draw:
-        return draw(image_size, bands, **options)
-    folder = locate(name, root)
-    reading = Reading(folder, progress=progress, asked=bands)
+    return draw
+
+
+def _read(name: str) -> Callable[..., None]:
+    return READERS[name].read if name in READERS else read_folder
+
+
+def _matched(
+    name: str, root: str | Path | None, progress: bool, bands: str, options: dict[str, Any]
+) -> Matched:
+    reader = READERS.get(name)
+    reading = Reading(locate(name, root), progress=progress, asked=bands)
     if reader:
         reading.title, reading.wanted, reading.size = reader.title, reader.label_names, reader.size
-    read(reading, **options)
-    return _finish(reading, reader, image_size)
+    _read(name)(reading, **options)
+    return Matched(reading, reader.tree if reader else "")
 
 
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -206,7 +228,7 @@ def archive_name(name: str) -> str:
 
 
 def _synthetic(image_size: int, bands: str, *, n: int = 2100, seed: int = 0) -> Archive:
-    _refuse(bands, "synthetic")
+    refuse(bands, "synthetic")
     draw = partial(synthetic.generate, n, image_size, seed)
     images, labels, key = _drawn("synthetic", [synthetic], [n, image_size, seed], draw)
     names = tuple(f"scene{i:05d}" for i in range(n))
@@ -278,84 +300,22 @@ def _drawn(
     return images, np.array(cache.cached(labels_target, write_labels)), key
 
 
-def _finish(reading: Reading, reader: Reader | None, image_size: int) -> Archive:
-    """Match images and rows, decode, and then raise or warn of all that was found, once."""
-    name, bands = reading.folder.name, ()
-    if reading.products and reading.images:
-        bands = take(reading)
-    elif not any(reading.faults.values()):
-        _refuse(reading.asked, name)
-    images, rows = reading.images, reading.rows
-    if images and rows:
-        kind = "row without an image: add the image or remove the row"
-        reading.faults[kind] += [rows[key][0] for key in rows if key not in images]
-        kind = "image left out, no row gives its labels: add the row or remove the image"
-        reading.notes[kind] += [images[key].name for key in images if key not in rows]
-        images = {key: file for key, file in images.items() if key in rows}
-    elif not any(reading.faults.values()):
-        kind = "no images or no rows: the reader is to set both"
-        reading.faults[kind].append(str(reading.folder))
-    keys = sorted(images, key=lambda key: images[key].stem)
-    try:
-        if keys:
-            chosen = [images[key] for key in keys]
-            pixels, content, hashes = _decoded(reading, chosen, bands, image_size)
-    except cache.Unreadable as error:
-        kind = "image that cannot be decoded: convert it, copy it again, or remove it and its row"
-        kind = stacked.UNUSABLE if bands else kind
-        reading.faults[kind] += error.problems
-    if any(reading.faults.values()):
-        text = message(f"{name} cannot be used", reading.faults)
-        if ABSENT in reading.faults:
-            tree = f"{reader.tree}; or {PLAIN_TREE}" if reader else PLAIN_TREE
-            text += f"\nExpected in {reading.folder}: {tree}"
-        raise ArchiveError(text)
-    warn(name, reading.notes)
-    if reading.size not in (None, len(keys)):
-        part = f"{len(keys):,} of the archive's {reading.size:,} images."
-        reading.footnote = f"{part} {reading.footnote}".strip()
-    labels = np.array([rows[key][1] for key in keys])
-    names = tuple(images[key].stem for key in keys)
-    titles = reading.title, reading.footnote
-    places = [reading.places.get(key, images[key].stem) for key in keys] if reading.places else []
+def _finish(matched: Matched, image_size: int) -> Archive:
+    """Decode, and then raise or warn of all that was found, once."""
+    decoded = matched.decoded(image_size)
+    of = matched.catalogue()
+    assert decoded is not None  # else it is among the faults
+    pixels, content, hashes = decoded
+    whole = (of.name, pixels, of.labels, of.label_names, of.names, hashes, content, of.title)
+    # tiles of a scene lie at one place, and show each a ground of its own
+    windows = [getattr(image, "window", None) or "" for image in of.images]
     return _archive(
-        *(name, pixels, labels, reading.label_names, names, hashes, content, *titles),
-        bands=tuple(band.name for band in bands) or RGB,
-        places=tuple(places),
-        # tiles of a scene lie at one place, and show each a ground of its own
-        grounds=tuple(
-            f"{place} {getattr(images[key], 'window', None) or ''}"
-            for key, place in zip(keys, places, strict=bool(places))
-        ),
-        areas=None if reading.areas is None else partial(_in_order, reading.areas, keys, names),
+        *(*whole, of.footnote),
+        bands=of.channels,
+        places=of.places,
+        grounds=tuple(f"{p} {w}" for p, w in zip(of.places, windows, strict=bool(of.places))),
+        areas=of.areas,
     )
-
-
-def _in_order(
-    areas: Callable[[], dict[str, np.ndarray]], keys: list[str], names: tuple[str, ...]
-) -> np.ndarray:
-    found = areas()
-    if lack := [name for key, name in zip(keys, names, strict=True) if key not in found]:
-        raise ArchiveError(message("masks", {"image without a mask: add it": lack}))
-    return np.array([found[key] for key in keys])
-
-
-def _decoded(
-    reading: Reading, images: list, bands: tuple[Band, ...], size: int
-) -> tuple[np.ndarray, str, list[str]]:
-    stem, progress = f"{reading.folder.name}-{size}px", reading.progress
-    if bands:
-        return stacked.cached_stacks(stem, images, bands, size, progress)
-    rule, decode = f"{cache.RESIZE_RULE}, S={size}", partial(cache.decode, size=size)
-    return cache.cached_rows(stem, rule, decode, images, progress)
-
-
-def _refuse(bands: str, name: str) -> None:
-    if bands:
-        raise ValueError(
-            f"bands={bands!r}, but {name} has none to choose from: its images are read as "
-            f"{', '.join(RGB)}. GeoTIFFs of many bands need a bands.toml (maclcore.data.declared)"
-        )
 
 
 def _archive(
