@@ -19,6 +19,7 @@ EXTRAS = {
         "papermill", "traitlets", "zmq",
     ),
     "cluster": ("dask", "dask_jobqueue", "distributed"),
+    "search": ("lancedb",),
     "tensorboard": ("tensorboard",),
 }  # fmt: skip
 

@@ -1,9 +1,9 @@
-"""An archive searched for what its images show.
+"""An archive of one's own, made searchable and searched by example.
 
-From here: `example`, by images of one's own. This room knows runs, their networks and archives; it
-must not know how results are printed or shown.
+From here: `embedder` (a network, and what it is known by), `index` (a row an image, on disk). This
+room knows runs, their networks and archives; nothing below it knows that archives are searched.
 """
 
 from maclcore.extras import need
 
-need("train", __name__)
+need("search", __name__)

@@ -1,0 +1,130 @@
+"""What turns pixels into vectors, and is known again: a run's network, or a backbone alone."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from maclcore.data.cache import decode
+from maclcore.data.catalogue import RGB, Catalogue
+from maclcore.evaluation.embedding import embed
+from maclcore.models.network import RetrievalNet
+from maclcore.models.weights import weights_name
+from maclcore.store import Run
+from maclcore.training import load_model
+
+BATCH = 64  # images a forward pass, always: another number may give other last bits
+
+
+@dataclass(frozen=True)
+class Made:
+    """What made the vectors of an index: two that differ in any of these are not comparable.
+
+    `network` is a hash of all its weights; `vector` says which layer gives the vectors, "head" (the
+    embedding that was trained) or "features" (what the backbone pools).
+    """
+
+    run: str  #: a run's id; "" of a backbone alone
+    backbone: str
+    weights: str  #: what it started from
+    network: str
+    vector: str
+    image_size: int
+    bands: tuple[str, ...]
+    dim: int
+
+
+class Embedder:
+    """A network in evaluation mode and what it is known by (`made`)."""
+
+    def __init__(self, model: RetrievalNet, vector: str, **known: Any) -> None:
+        self.model, self.vector = model.eval(), vector
+        size, channels = known["image_size"], len(known["bands"])
+        dim = self(np.zeros((1, channels, size, size), dtype=np.uint8)).shape[1]
+        self.made = Made(network=_digest(model, vector), vector=vector, dim=dim, **known)
+
+    @classmethod
+    def of_run(cls, run: Run) -> "Embedder":
+        """A finished run's network with its head; errors as of `load_model`."""
+        of, bands = run.config, run.result["archive"].get("bands")
+        return cls(
+            *(load_model(run), "head"),
+            run=run.run_id,
+            backbone=of.backbone,
+            weights=of.weights,
+            image_size=of.image_size,
+            bands=tuple(bands.split(",")) if bands else RGB,
+        )
+
+    @classmethod
+    def of_backbone(
+        cls, backbone: str, weights: str, image_size: int, bands: tuple[str, ...] = RGB
+    ) -> "Embedder":
+        """A backbone without any training of ours; errors as of `RetrievalNet`."""
+        name = weights_name(weights)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # of what the weights lack
+            model = RetrievalNet(backbone, weights, 8, image_size, len(bands))
+        of = {"run": "", "backbone": backbone, "weights": name, "image_size": image_size}
+        return cls(model, "features", **of, bands=bands)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Unit vectors (N, D) float32 of images (N, C, S, S) uint8.
+
+        In batches of BATCH images, the last one filled up, so that the vector of an image does not
+        depend on how many there are.
+        """
+        n = len(pixels)
+        filled = np.concatenate([pixels, np.zeros((-n % BATCH, *pixels.shape[1:]), np.uint8)])
+        z, h = embed(self.model, filled, batch_size=BATCH)
+        if self.vector == "features":
+            z = torch.nn.functional.normalize(h, dim=1)
+        return z[:n].numpy()
+
+    def file(self, file: Any) -> np.ndarray:
+        """The vector (D,) of an image file; ValueError, which names it, if it cannot be read."""
+        if self.made.bands != RGB:
+            raise ValueError(
+                f"this index is of {', '.join(self.made.bands)}; an example is an image in red, "
+                "green and blue: search by the name of an indexed image"
+            )
+        return self(decode(file, self.made.image_size)[None])[0]
+
+    def check(self, catalogue: Catalogue) -> None:
+        """ValueError if the images of an archive have not the bands that the network takes."""
+        if catalogue.channels != self.made.bands:
+            raise ValueError(
+                f"{catalogue.title} is read as {', '.join(catalogue.channels)}, and the network "
+                f"takes {', '.join(self.made.bands)}"
+            )
+
+
+def of_made(made: Made) -> Embedder:
+    """The network that made an index, found again; ValueError if what is found is another."""
+    if made.run:
+        embedder = Embedder.of_run(Run.find(made.run))
+    else:
+        embedder = Embedder.of_backbone(made.backbone, made.weights, made.image_size, made.bands)
+    if embedder.made != made:
+        old, new = asdict(made), asdict(embedder.made)
+        other = ", ".join(
+            f"{key} {old[key]}, here {new[key]}" for key in old if old[key] != new[key]
+        )
+        raise ValueError(
+            f"the index was made by another network than is here now ({other}): bring that one "
+            "back, or build the index anew"
+        )
+    return embedder
+
+
+def _digest(model: RetrievalNet, vector: str) -> str:
+    """The first 16 digits of the SHA-256 of all weights that a vector depends on."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if vector == "features" and name.startswith("head."):
+            continue
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
