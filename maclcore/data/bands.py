@@ -119,6 +119,10 @@ class Stack:
     def stem(self) -> str:
         return self.name
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(source.file for source in self.sources.values())
+
 
 class Band(NamedTuple):
     """A band as it is taken: how its values become bytes, and what it holds where it lacks."""
