@@ -197,7 +197,6 @@ def no_stray_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
         warnings.filterwarnings("ignore", "Corrupt EXIF data")  # then there are none
-        warnings.filterwarnings("ignore", "Dataset has no geotransform")  # bands need none
         logger = logging.getLogger("PIL.TiffImagePlugin")  # of many bands Pillow says it has none
         before, logger.disabled = logger.disabled, True
         try:

@@ -6,6 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,16 @@ from maclcore import paths
 from maclcore.data import cache
 from maclcore.data.bands import Window, opened, spelled
 from maclcore.data.reading import DUPLICATE, Reading, image_key
-from maclcore.data.scenes import RULE, Scene, contents, files_of, is_plain, read, shape
+from maclcore.data.scenes import (
+    RULE,
+    Scene,
+    contents,
+    files_of,
+    is_plain,
+    read,
+    red_green_blue,
+    shape,
+)
 from maclcore.data.stretch import EIGHT, Stretch
 
 SCALE = "images of more than 8 bits without a common scale: correct them, or say one (stretch=)"
@@ -46,7 +56,7 @@ def together(reading: Reading) -> None:
         made += 1
     if made:
         reading.said.append(
-            f"{made:,} images of a file a band, shown by their B4, B3 and B2; a bands.toml with "
+            f"{_many(made)} of a file a band, shown by their B4, B3 and B2; a bands.toml with "
             "[s2_l2a] or another product takes all bands (maclcore.data.declared)"
         )
 
@@ -59,20 +69,36 @@ def take(reading: Reading, tile: int = 0, stretch: Any = None) -> None:
     if tile < 0:
         raise ValueError(f"tile is {tile}; a tile has at least 1 pixel")
     given = None if stretch is None else Stretch.of(stretch)
-    deep = [image for image in _ordered(reading) if not is_plain(image)]
-    if deep:
+    with cache.no_stray_warnings():
+        deep = [image for image in _ordered(reading) if not is_plain(image)]
         try:
-            with cache.no_stray_warnings():
-                reading.stretch = given or _found(reading, deep)
+            reading.stretch = (given or _found(reading, deep)) if deep else None
+            reading.said += _shown(deep)
         except ValueError as error:
             reading.faults[SCALE].append(str(error))
-    if tile:
-        _cut(reading, tile)
+        if tile:
+            _cut(reading, tile)
+
+
+def _many(images: int) -> str:
+    return f"{images:,} image{'s' * (images != 1)}"
 
 
 def _ordered(reading: Reading) -> list[Any]:
     images = [image for image in reading.images.values() if isinstance(image, Path | Scene)]
     return sorted(images, key=lambda image: image.stem)
+
+
+def _shown(deep: Sequence[Path | Scene]) -> list[str]:
+    """Which bands of the first image of several are shown, as a line."""
+    for image in deep[:1]:
+        with suppress(ValueError), opened(file := files_of(image)[0]) as data:
+            if data.count not in (1, 3):
+                which = ", ".join(map(str, red_green_blue(data)))
+                return [
+                    f"of {data.count} bands ({file.name}) those shown in red, green and blue: {which}"
+                ]
+    return []
 
 
 # --- The stretch --------------------------------------------------------------------------------
@@ -90,8 +116,8 @@ def _found(reading: Reading, deep: Sequence[Path | Scene]) -> Stretch:
     stretch = Stretch(*(tuple(map(float, side)) for side in found))
     if stretch != EIGHT:
         reading.said.append(
-            f"{len(deep):,} images of more than 8 bits: {stretch} become 0 to 255, the "
-            f"{PERCENTILES[0]}nd and {PERCENTILES[1]}th percentile of each colour in "
+            f"{_many(len(deep))} of more than 8 bits: {stretch} become 0 to 255, by the "
+            f"percentiles {PERCENTILES[0]} and {PERCENTILES[1]} of each colour in "
             f"{len(sample):,} of them; pixels without data are black"
         )
     return stretch
@@ -139,8 +165,7 @@ def _cut(reading: Reading, side: int) -> None:
     scenes = tiles = 0
     for key, image in list(reading.images.items()):
         try:
-            with cache.no_stray_warnings():
-                height, width = shape(image)
+            height, width = shape(image)
         except ValueError as error:
             reading.faults[BROKEN].append(str(error))
             del reading.images[key]
@@ -161,7 +186,7 @@ def _cut(reading: Reading, side: int) -> None:
         scenes += 1
     if scenes:
         reading.said.append(
-            f"{scenes:,} images cut into {tiles:,} tiles of {side} pixels, <image>_<row>_<column>; "
+            f"{_many(scenes)} cut into {tiles:,} tiles of {side} pixels, <image>_<row>_<column>; "
             "the last of a row or column ends at the edge; each has the labels of its image"
         )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from maclcore.data import cache
 from maclcore.data.bands import PRODUCTS, Window, opened, spelled
@@ -71,12 +71,18 @@ def is_plain(image: Path | Scene) -> bool:
             head = stream.read(25)
             if head.startswith(b"\x89PNG"):
                 return head[24:25] <= b"\x08"
+            if head[:4] in cache.TIFFS and _samples(files[0]) > 4:
+                return False
             try:
                 return cache.depth(Image.open(stream, formats=cache.FORMATS), stream) <= 8
             except Exception:  # a broken file can make it raise anything
                 return head[:4] not in cache.TIFFS
     except OSError:
         return True
+
+
+def _samples(file: Path) -> int:
+    return cache.tiff_tags(file).get(ExifTags.Base.SamplesPerPixel, 1)
 
 
 # --- Decoding -----------------------------------------------------------------------------------
@@ -113,12 +119,6 @@ def open_rgb(image: Path | Scene, stretch: Stretch | None = None) -> Image.Image
 def decode(image: Path | Scene, size: int, stretch: Stretch | None = None) -> np.ndarray:
     """(3, size, size) uint8 of `open_rgb`; errors as there."""
     return cache.square(open_rgb(image, stretch), size)
-
-
-def example(file: Path, size: int, stretch: Stretch | None = None) -> np.ndarray:
-    """`decode` of a file on its own, as of an example to search with."""
-    with cache.no_stray_warnings():
-        return decode(Path(file), size, stretch)
 
 
 def decoder(size: int, stretch: Stretch | None) -> Callable[[Path | Scene], np.ndarray]:
