@@ -95,9 +95,8 @@ def _shown(deep: Sequence[Path | Scene]) -> list[str]:
         with suppress(ValueError), opened(file := files_of(image)[0]) as data:
             if data.count not in (1, 3):
                 which = ", ".join(map(str, red_green_blue(data)))
-                return [
-                    f"of {data.count} bands ({file.name}) those shown in red, green and blue: {which}"
-                ]
+                what = f"of {data.count} bands ({file.name})"
+                return [f"{what} those shown in red, green and blue: {which}"]
     return []
 
 
