@@ -18,6 +18,8 @@ from maclcore.data.stacks import take
 RGB = ("red", "green", "blue")
 UNDECODED = "image that cannot be decoded: convert it, copy it again, or remove it and its row"
 
+UNKNOWN = (np.nan, np.nan)
+
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
@@ -41,6 +43,7 @@ class Catalogue:
     areas: Callable[[], np.ndarray] | None = None
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     said: tuple[str, ...] = ()
+    coordinates: np.ndarray | None = None  #: (N, 2) float64 degrees east and north, NaN if unknown
     drawn: Callable[[int], Any] | None = None  #: the `Archive` that is drawn at a size
 
     def __len__(self) -> int:
@@ -100,7 +103,10 @@ class Matched:
         elif not any(reading.faults.values()):
             kind = "no images or no rows: the reader is to set both"
             reading.faults[kind].append(str(reading.folder))
-        self.keys = sorted(images, key=lambda key: images[key].stem)
+        self.keys = sorted(images, key=self.name)
+
+    def name(self, key: str) -> str:
+        return self.reading.names.get(key, self.reading.images[key].stem)
 
     @property
     def images(self) -> list[Any]:
@@ -135,20 +141,24 @@ class Matched:
             if ABSENT in reading.faults:
                 tree = f"{self.tree}; or {PLAIN_TREE}" if self.tree else PLAIN_TREE
                 text += f"\nExpected in {reading.folder}: {tree}"
-            raise ArchiveError(text)
+            raise ArchiveError(text, reading.said)
         warn(name, reading.notes)
         if reading.size not in (None, len(keys)):
             part = f"{len(keys):,} of the archive's {reading.size:,} images."
             reading.footnote = f"{part} {reading.footnote}".strip()
-        images, names = self.images, tuple(image.stem for image in self.images)
+        images, names = self.images, tuple(map(self.name, keys))
+        known = reading.coordinates
         places = [reading.places.get(k, name) for k, name in zip(keys, names, strict=True)]
         return Catalogue(
             *(name, reading.title, reading.folder, tuple(images), names),
-            *(np.array([reading.rows[key][1] for key in keys]), reading.label_names),
+            *(np.array([reading.rows[key][1] for key in keys], dtype=bool), reading.label_names),
             footnote=reading.footnote,
             bands=self.bands,
             places=tuple(places) if reading.places else (),
             areas=None if reading.areas is None else partial(_in_order, reading.areas, keys, names),
+            columns={x: tuple(map(of.get, keys)) for x, of in reading.columns.items()},
+            coordinates=np.array([known.get(k, UNKNOWN) for k in keys]) if known else None,
+            said=tuple(reading.said),
         )
 
 
