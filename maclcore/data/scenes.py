@@ -59,6 +59,16 @@ def files_of(image: Any) -> tuple[Path, ...]:
     return getattr(image, "files", (image,))
 
 
+def location(image: Any) -> Path:
+    """Where an image lies, as if it were one file: its folder says what its own folder is."""
+    file = files_of(image)[0]
+    if not isinstance(image, Scene):
+        return file
+    name = image.name.rsplit("/", 1)[-1]
+    of_bands = len(image.files) > 1 and (file.parent.name == image.name or image.window)
+    return (file.parent.parent if of_bands else file.parent) / f"{name}.tif"
+
+
 def is_plain(image: Path | Scene) -> bool:
     """Whether Pillow reads it as 8 bits, or else not at all, and can say why."""
     files = files_of(image)
