@@ -10,7 +10,7 @@ from PIL import Image
 from maclcore.data import ArchiveError, bands
 from maclcore.data.bands import Stack
 from maclcore.data.declared import read_folder
-from maclcore.data.own import find_stretch
+from maclcore.data.own import SCALE, find_stretch
 from maclcore.data.patches import together
 from maclcore.data.reading import ABSENT, Reading, image_key, message
 from maclcore.data.scenes import files_of, open_rgb
@@ -41,6 +41,7 @@ class Pictures:
             reading.images = dict(reading.files(root if root.is_dir() else folder))
             together(reading, reading.images, lambda file: image_key(file.name))
             find_stretch(reading)
+            reading.faults.pop(SCALE, None)  # then these cannot be shown, and others can
         images = {image.stem: image for image in reading.images.values()}
         kind = "file name that is no UTF-8: rename it"
         reading.faults[kind] += [ascii(name) for name in images if not _is_text(name)]

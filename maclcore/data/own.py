@@ -172,7 +172,7 @@ def _cut(reading: Reading, side: int) -> None:
         for at, window in squares(height, width, side):
             tile, own = Scene(f"{name}_{at}", files_of(image), window), f"{key}_{at}"
             if own in reading.images:
-                reading.faults[DUPLICATE].append(f"{name} cut into tiles has a {tile.name}, too")
+                reading.faults[DUPLICATE].append(f"{tile.name} is an image and a tile of {name}")
             reading.images[own] = tile
             reading.places[own] = name
             reading.tiles[own] = key

@@ -117,8 +117,8 @@ def open_rgb(image: Path | Scene, stretch: Stretch | None = None) -> Image.Image
         bands = read(image)
         if bands.dtype != np.uint8 and stretch is None:
             raise ValueError(
-                f"pixels are not 8-bit ({bands.dtype}), and nothing says which values are black "
-                "and which white, as the images of an archive do; convert it to 8-bit RGB"
+                f"pixels are not 8-bit ({bands.dtype}, {8 * bands.itemsize} bits a channel), and "
+                "no archive says which values are black and white; convert it to 8-bit RGB"
             )
         pixels = bands if bands.dtype == np.uint8 else Stretch.of(stretch)(bands)
     except ValueError as error:

@@ -245,7 +245,7 @@ def test_an_archive_that_grows_keeps_the_stretch_that_is_given(tmp_path):
 
 def test_8_bit_archives_keep_their_keys_and_a_stretch_is_part_of_one(tmp_path):
     plain = read_archive(archive(tmp_path / "8", eight, SIX), progress=False)
-    assert plain.stretch is None and plain.said == ()
+    assert plain.stretch is None and not any("8 bits" in line for line in plain.said)
     assert plain.rule(5) == f"{cache.RESIZE_RULE}, S=5"
     assert plain.contents() == cache.content_hashes(plain.images)
     where = archive(tmp_path / "16", as_png(257), SIX)
@@ -378,7 +378,9 @@ def test_deep_pixels_that_are_transparent_are_black(tmp_path):
 
 def test_without_an_archive_nothing_says_what_is_white(tmp_path):
     png16(tmp_path / "s2.png", np.full((64, 64, 3), 3000, np.uint16))
-    with pytest.raises(ValueError, match=r"^s2.png: pixels are not 8-bit \(uint16\).*8-bit RGB"):
+    with pytest.raises(
+        ValueError, match=r"^s2.png: pixels are not 8-bit \(uint16, 16 bits.*8-bit RGB"
+    ):
         scenes.decode(tmp_path / "s2.png", 8)
     assert (scenes.decode(tmp_path / "s2.png", 8, Stretch.of("0,3000")) == 255).all()
 
@@ -436,3 +438,16 @@ def test_the_extra_that_is_missing_is_named(tmp_path, monkeypatch):
         read_archive(where, progress=False)
     plain = archive(tmp_path / "8", eight, SIX)
     assert load(plain).images.shape == (6, 3, 5, 5)
+
+
+def test_files_a_band_in_class_folders_take_their_labels(tmp_path):
+    for label, patch in (("corn", "x"), ("corn", "y"), ("wood", "z")):
+        for band in (2, 3, 4):
+            pixels = np.full((6, 6), 10 * band, np.uint16)
+            tif(tmp_path / label / patch / f"{patch}_B{band:02}.tif", pixels)
+            tif(tmp_path / label / f"{patch}{patch}" / f"B{band:02}.tif", pixels)
+    known = read_archive(tmp_path, progress=False, stretch="0,255", tile=4)
+    assert known.label_names == ("corn", "wood")
+    assert known.names[:4] == ("x_0_0", "x_0_1", "x_1_0", "x_1_1") and len(known) == 24
+    assert known.labels[:, 0].sum() == 16
+    assert known.decode(23, 2)[:, 0, 0].tolist() == [40, 30, 20]
