@@ -8,7 +8,7 @@ import numpy as np
 
 from maclcore.data import Archive
 from maclcore.data.archives import RGB
-from maclcore.data.cache import decode
+from maclcore.data.scenes import decode
 from maclcore.evaluation.embedding import embed
 from maclcore.evaluation.ranking import search
 from maclcore.store import Run
@@ -40,7 +40,7 @@ def by_example(
     pixels, problems = {}, []
     for file in files:
         try:
-            pixels[file] = decode(file, run.config.image_size)
+            pixels[file] = decode(file, run.config.image_size, archive.stretch)
         except (ValueError, OSError) as error:
             problems.append(str(error))
     if not pixels:
