@@ -23,9 +23,10 @@ import numpy as np
 from maclcore import paths
 from maclcore.config import EMBEDDED, is_path
 from maclcore.data import bands as stacked
-from maclcore.data import cache, synthetic, synthetic_sentinel
+from maclcore.data import cache, rows, synthetic, synthetic_sentinel
 from maclcore.data.catalogue import RGB, Catalogue, Matched, refuse
 from maclcore.data.declared import read_folder
+from maclcore.data.layout import Images
 from maclcore.data.readers import READERS, official_test
 from maclcore.data.reading import PLAIN_TREE, ArchiveError, Reading, message, warn
 from maclcore.data.sentinel import SENTINEL
@@ -192,13 +193,13 @@ def _matched(
 
 
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels (N, L) bool and their names, of a table in the form of `labels.csv`, without images.
+    """Labels (N, L) bool and their names, of a table in any form (`columns`), without images.
 
-    The first column is the image's name, each other one a label. ArchiveError for all its faults.
+    Its first column, but one that counts, is the image's name. ArchiveError for all its faults.
     """
     file = Path(file).expanduser()
     reading = Reading(file.parent)
-    reading.read_table(file)
+    rows.read(reading, file, Images({}))
     if any(reading.faults.values()):
         raise ArchiveError(message(f"{file.name} cannot be used", reading.faults))
     return np.array([row for _, row in reading.rows.values()]), reading.label_names

@@ -55,7 +55,7 @@ def labels_in(cell: str, separator: str) -> list[str]:
             continue
         if all(isinstance(label, str | int) for label in labels):
             return [str(label).strip() for label in labels if str(label).strip()]
-    raise ValueError(f"{cell!r} is no list of labels")
+    raise ValueError(repr(cell))
 
 
 def typed(cells: Sequence[str]) -> list[int | float | str | None]:

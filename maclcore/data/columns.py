@@ -71,12 +71,9 @@ def meaning(
     name = 0 if plain else _name_column(header, cells, images)
     beside = [j for j in range(len(header)) if j != name and not _counts_rows(header[j], cells[j])]
     wrong = [*_wrong(table, cells, beside, chosen)]
-    if (
-        not plain
-        and header[name].casefold() not in NAMES
-        and images.match([header[name]]) != [None]
-    ):
-        wrong.append(f"the first line is of an image, {header[name]}: name the columns above it")
+    first, data = header[name], not plain or all(label in CELLS for label in header[1:])
+    if data and first.casefold() not in NAMES and images.match([first]) != [None]:
+        wrong.append(f"the first line is of an image, {first}: name the columns above it")
     if wrong:
         reading.faults[COLUMNS] += [f"{file}: {what}" for what in wrong]
         return None

@@ -18,7 +18,11 @@ from maclcore.data.split import parts_of
 from maclcore.data.tables import Table
 
 UNREADABLE = "table that cannot be read: save it as UTF-8 text"
+RAGGED = (
+    "faulty row: a name, and a cell for each other column; in quotes what has a separator in it"
+)
 NO_LABEL = "row without a label: give it one, or remove the row"
+NO_LIST = 'cell that begins with [ and is no list of labels, such as ["sea", "pier"]: correct it'
 ALIKE = "labels that differ in case, spaces, - or _ alone: if they are one, spell them as one"
 NO_PLACE = "coordinate that is none, from -180 to 180 degrees east and -90 to 90 north: correct it"
 
@@ -79,9 +83,11 @@ class Rows:
                 own = (str(location(file).relative_to(self.reading.folder)) for file in files)
                 faults[TWO_FOLDERS].append(f"{where}: {' or '.join(own)}")
                 continue
-            wrong = [f"{len(cells) - 1} label cells where the header has {width - 1}"]
+            alone = self.of.listed is None and not self.of.others
+            kind, what = (ROWS, "label cells") if alone else (RAGGED, "cells beside the name")
+            wrong = [f"{len(cells) - 1} {what} where the header has {width - 1}"]
             wrong = wrong * (len(cells) != width) + ["no name"] * (not name)
-            faults[ROWS] += [f"{where}: {', '.join(wrong)}"] if wrong else []
+            faults[kind] += [f"{where}: {', '.join(wrong)}"] if wrong else []
             key = key if isinstance(key, str) else "/".join(path_key(name))
             if name:
                 self.of_image[key].append(i)
@@ -127,7 +133,7 @@ class Rows:
                 if whole and not labels and not unlabelled:
                     reading.faults[NO_LABEL].append(f"{where}: no label")
             except ValueError as error:
-                reading.faults[ROWS].append(f"{where}: {error}")
+                reading.faults[NO_LIST].append(f"{where}: {error}")
             first, of, own = sets.setdefault(key, (where, path, set()))
             if of != path:
                 reading.faults[DUPLICATE].append(f"{where} = {first}")

@@ -116,7 +116,7 @@ def _separated(content: str) -> list[tuple[int, list[str]]]:
     """(line, cells); separated as a first line `sep=;` says, or by what the header has most of."""
     content = content.removeprefix("\ufeff")
     told = re.match(r'"?sep=(.)"?[ \t,;]*(\r\n|\r|\n)', content, re.IGNORECASE)
-    bare = re.split(r"[\r\n]+", re.sub(r'"[^"]*"', "", content[:100_000]))
+    bare = re.split(r"[\r\n]+", re.sub(r'"[^"]*"', "quoted", content[:100_000]))
     header = next((line for line in bare if line.strip() and line[:1] != "#"), "")
     separator = told[1] if told else max(SEPARATORS, key=header.count)
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator)

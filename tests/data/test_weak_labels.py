@@ -245,7 +245,7 @@ def test_a_folder_may_have_a_list_of_one_label_an_image(tmp_path):
         check_single(folder / "labels.csv")  # as known labels; of an archive they are all it has
     (folder / "images/river01.png").unlink()
     assert load(folder).labels.tolist() == [[False, True]] * 4 + [[True, True]]
-    table(folder / "labels.csv", ("image", "label"), [(name, 1) for name in NAMES])
+    table(folder / "labels.csv", ("image", "label"), [(name, 1) for name in NAMES[:5]])
     assert load(folder).label_names == ("label",)  # 0 and 1 are what they are
 
 
