@@ -67,6 +67,7 @@ def search(
         raise ValueError("--each makes a list for each image file: give some")
     if not any((images, like, unlike, labels, without, where, box, ticks)):
         raise ValueError("nothing to look for: give an image, or --like, --labels, --where, --box")
+    from maclcore.data.reading import printable
     from maclcore.search import contact_sheet, results
     from maclcore.search.query import Query
 
@@ -96,7 +97,7 @@ def search(
     if html:
         contact_sheet.write(html, found, answers)
     if problems:
-        raise ValueError("; ".join(problems))
+        raise ValueError(printable("; ".join(problems)))
 
 
 def _opened(name: str, archive: str | None, data: Path | None) -> "tuple[Index, Embedder | None]":
