@@ -17,6 +17,7 @@ import lancedb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from filelock import FileLock, Timeout
 from lancedb.query import ColumnOrdering
@@ -135,7 +136,7 @@ class Index:
             query = self._where(self.table.search().select(shown), where)
             query = query.order_by([ColumnOrdering(column_name="name")])
             return _frame((query if limit is None else query.limit(limit)).to_arrow())
-        conditions = (_both(where, one_of("name", some)) for some in _parts(list(names)))
+        conditions = (_both(where, one_of("name", some)) for some in parts(list(names)))
         found = [
             self._where(self.table.search().select(shown), condition).to_arrow()
             for condition in conditions
@@ -146,7 +147,7 @@ class Index:
     def vectors(self, names: Sequence[str]) -> np.ndarray:
         """(n, D) float32, in the order of `names`; ValueError for one that is not indexed."""
         of: dict[str, np.ndarray] = {}
-        for some in _parts(list(dict.fromkeys(names))):
+        for some in parts(list(dict.fromkeys(names))):
             query = self.table.search().select(["name", "vector"]).where(one_of("name", some))
             found = query.to_arrow()
             of |= zip(found["name"].to_pylist(), matrix(found["vector"]), strict=True)
@@ -156,11 +157,12 @@ class Index:
         return np.stack(rows) if rows else np.empty((0, self.about.made.dim), dtype=np.float32)
 
     def thumbnail(self, name: str) -> bytes:
-        """A JPEG of at most 128 pixels a side; KeyError for an image that is not indexed."""
+        """A JPEG of at most 128 pixels a side; KeyError for an image without any."""
         found = self.table.search().select(["thumbnail"]).where(one_of("name", [name])).to_arrow()
-        if not len(found):
+        content = found["thumbnail"][0].as_py() if len(found) else None
+        if content is None:
             raise KeyError(name)
-        return found["thumbnail"][0].as_py()
+        return content
 
     def nearest(
         self,
@@ -180,16 +182,34 @@ class Index:
         """
         if k < 1:
             raise ValueError(f"k is {k}: a search has at least 1 result")
-        unit = self._unit(z)
-        condition = _both(where, f"NOT ({one_of('name', exclude)})" if len(exclude) else None)
+        probed = None
         if approximate:
-            found = self._probed(unit, 2 * k + 32, condition)
-        else:
-            found = self._scanned(unit, k, condition)
-        order, cosine = _best(found, unit, k)
-        best = _frame(found.drop_columns(["vector"]).take(order))
+            if self.about.approximate is None:
+                raise ValueError(
+                    f"{self.where} has no approximate search: `index approximate {self.where}` "
+                    "makes one"
+                )
+            probed = self.about.approximate.probed
+        condition = _both(where, f"NOT ({one_of('name', exclude)})" if len(exclude) else None)
+        found, cosine = self._best(z, k, condition, probed)
+        best = _frame(found.drop_columns(["vector"]))
         best.insert(1, "cosine", cosine)
         return best
+
+    def candidates(self, z: np.ndarray, k: int, probed: int | None = None) -> list[str]:
+        """The names that `nearest` finds, looking into so many parts; None: into all, exactly."""
+        return self._best(z, k, None, probed)[0]["name"].to_pylist()
+
+    def _best(
+        self, z: np.ndarray, k: int, condition: str | None, probed: int | None
+    ) -> tuple[pa.Table, np.ndarray]:
+        unit = self._unit(z)
+        if probed is None:
+            found = self._scanned(unit, k, condition)
+        else:
+            found = self._probed(unit, k, condition, probed)
+        order, cosine = _order(found, unit, k)
+        return found.take(order), cosine
 
     def _unit(self, z: np.ndarray) -> torch.Tensor:
         """(D,) float64, as `ranking.search` compares it."""
@@ -206,8 +226,8 @@ class Index:
             found = self._found(query, want, condition)
             if len(found) < want:
                 break
-            beyond = 1 - max(found["_distance"].to_pylist())  # no other has more, by float32
-            _, cosine = _best(found, unit, k)
+            beyond = 1 - pc.max(found["_distance"]).as_py()  # no other has more, by float32
+            _, cosine = _order(found, unit, k)
             if cosine[-1] > beyond + doubt:
                 break
             want *= 4  # others may be as good as the k-th
@@ -222,21 +242,18 @@ class Index:
         for batch in query.to_batches(SCANNED):
             part = pa.Table.from_batches([batch])
             part = part if best is None else pa.concat_tables([best, part])
-            best = part.take(_best(part, unit, k)[0])
+            best = part.take(_order(part, unit, k)[0])
         names = [] if best is None else best["name"].to_pylist()
-        conditions = [one_of("name", some) for some in _parts(names)] or ["false"]
+        conditions = [one_of("name", some) for some in parts(names)] or ["false"]
         shown = [*self._shown(), "vector"]
         queries = (self.table.search().select(shown).where(some) for some in conditions)
         return pa.concat_tables([query.to_arrow() for query in queries])
 
-    def _probed(self, unit: torch.Tensor, want: int, condition: str | None) -> pa.Table:
-        if self.about.approximate is None:
-            raise ValueError(
-                f"{self.where} has no approximate search: `index approximate {self.where}` makes it"
-            )
+    def _probed(self, unit: torch.Tensor, k: int, condition: str | None, probed: int) -> pa.Table:
+        """Rows of the parts that are nearest; twice k, since they are kept in 8 bits there."""
         query = self.table.search(unit.numpy().astype(np.float32))
-        query = query.minimum_nprobes(self.about.approximate.probed).maximum_nprobes(0)
-        return self._found(query, want, condition).drop_columns(["_distance"])
+        query = query.minimum_nprobes(probed).maximum_nprobes(0)  # more, if a condition leaves few
+        return self._found(query, 2 * k + 32, condition).drop_columns(["_distance"])
 
     def _found(self, query: Any, want: int, condition: str | None) -> pa.Table:
         shown = [*self._shown(), "vector", "_distance"]
@@ -272,7 +289,7 @@ def error(dim: int) -> float:
     return (dim + 16) * 2.0**-24 + dim**0.5 * GRID
 
 
-def _best(found: pa.Table, unit: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _order(found: pa.Table, unit: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Which k rows are the best, equal ones by name, and their cosines, float32."""
     if not len(found):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
@@ -314,7 +331,8 @@ def _both(*conditions: str | None) -> str | None:
     return " AND ".join(f"({condition})" for condition in conditions if condition) or None
 
 
-def _parts(names: list[str]) -> Iterator[list[str]]:
+def parts(names: list[str]) -> Iterator[list[str]]:
+    """NAMES at a time."""
     return (names[start : start + NAMES] for start in range(0, len(names), NAMES))
 
 
