@@ -25,6 +25,7 @@ def search(
     box: tuple[float, float, float, float] | None = None,
     ticks: tuple[Path, ...] = (),
     each: bool = False,
+    approximate: bool = False,
     json: Path | None = None,
     csv: Path | None = None,
     html: Path | None = None,
@@ -55,6 +56,7 @@ def search(
         ticks: tables that `--csv` has written, one a round, with good or bad in the column tick:
             these images are examples and counter-examples.
         each: a list for each image file, instead of one for all together.
+        approximate: look only where the best are likely (`index approximate`).
         json: write what was found here, with the query and what made the index.
         csv: write it as a table.
         html: write it as a page with pictures, which needs nothing else to be looked at.
@@ -85,8 +87,9 @@ def search(
         where=where,
         box=box,
     )
+    how = {"each": each, "approximate": approximate}
     answers, problems = results.search(
-        found, query, k, like=images, unlike=files, each=each, embedder=embedder
+        found, query, k, like=images, unlike=files, embedder=embedder, **how
     )
     for answer in answers:
         print(results.text(answer))
