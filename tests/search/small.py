@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from maclcore.data.archives import read_archive
+from maclcore.search.build import build
 from maclcore.search.embedder import Embedder
-from maclcore.search.index import build
 
 LABELS = ("o'clock", 'say "hi"', "a, b", "<b>bold</b>")
 NAMES = ("it's", "<i onclick=alert(1)>", "100%_sure", "ünï", 'a "quoted" one')

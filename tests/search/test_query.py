@@ -10,8 +10,8 @@ from small import LABELS, NAMES, Net, folder, index_of
 
 from maclcore.data.archives import read_archive
 from maclcore.evaluation.ranking import search as ranked
+from maclcore.search.build import build
 from maclcore.search.embedder import Embedder
-from maclcore.search.index import build
 from maclcore.search.query import Query, find, rocchio
 
 
