@@ -11,19 +11,31 @@ from maclcore.extras import need
 
 need("train", __name__)
 
-from maclcore.commands import annotate, batch, complete, data, index, runs, search, train
+from maclcore.commands import (
+    annotate,
+    batch,
+    complete,
+    data,
+    embed,
+    evaluate,
+    index,
+    runs,
+    search,
+    train,
+)
 
 VERBS: dict[str, Callable[..., None]] = {
     "data": data.data,
     "annotate": annotate.annotate,
     "complete": complete.complete,
     "train": train.train,
-    "evaluate": train.evaluate,
+    "evaluate": evaluate.evaluate,
     "runs": runs.runs,
     "sweep": batch.sweep,
     "notebooks": batch.notebooks,
     "claims": batch.claims,
     "index": index.show,
+    "embed": embed.embed,
     "search": search.search,
 }
 SECOND: dict[tuple[str, ...], Callable[..., None]] = {

@@ -6,4 +6,5 @@ room knows runs, their networks and archives; nothing below it knows that archiv
 
 from maclcore.extras import need
 
+need("train", __name__)
 need("search", __name__)

@@ -61,7 +61,7 @@ def _on_cluster(
 ) -> tuple[Chunk | None, np.ndarray | None, str]:
     from dask.distributed import get_worker
 
-    with _ONE, cache._no_stray_warnings():
+    with _ONE, cache.no_stray_warnings():
         os.environ.update(folders)
         torch.set_num_threads(get_worker().state.nthreads)
         try:

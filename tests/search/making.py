@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ class SmallNet(nn.Module):
     def __init__(self, backbone, weights, embedding_dim, image_size, channels=3):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(4)
+        self.shift = nn.Parameter(torch.rand(16 * channels) / 50)
         self.head = nn.Linear(16 * channels, embedding_dim)
 
     def features(self, images):
         time.sleep(0.004)  # so that a build can be killed in its midst
-        return self.pool(images).flatten(1) + 0.01
+        return self.pool(images).flatten(1) + self.shift
 
     def project(self, features):
         return nn.functional.normalize(self.head(features), dim=1)
@@ -78,22 +80,45 @@ def index_folder(folder, where, beside=False):
     return take(catalogue, network(), where, beside=beside)
 
 
-def killed(folder, where, beside, after):
-    """`index_folder` in a process that is killed so many seconds after it began; if it was."""
+STEPS = 25  # that a child tells of, about
+
+
+def killed(folder, where, beside, generator):
+    """`index_folder` in a process that is killed at some moment; after which step, if it was."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["maclcore.training", "maclcore.data.archives"])
-    begun, ours = context.Pipe()
-    process = context.Process(target=_child, args=(ours, str(folder), str(where), beside))
+    context.set_forkserver_preload(["maclcore.search.build", "maclcore.data.archives"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(theirs, str(folder), str(where), beside))
     process.start()
-    begun.recv()
-    process.join(after)
+    theirs.close()
+    steps = []
+    with suppress(EOFError):
+        for _ in range(generator.integers(1, STEPS)):
+            steps.append(ours.recv())
+    process.join(generator.uniform(0, 0.02))
     process.kill()
     process.join()
-    return process.exitcode < 0
+    return steps[-1] if process.exitcode < 0 else None
 
 
 def _child(pipe, folder, where, beside):
+    from maclcore.search import table
+
     torch.set_num_threads(1)
     small(setattr)
-    pipe.send("begun")
+    told(SmallNet, "features", pipe)
+    for method in ("contents", "put", "update", "say", "tidy"):
+        told(table.Table, method, pipe)
+    pipe.send("start")
     index_folder(Path(folder), where, beside)
+
+
+def told(of, method, pipe):
+    """Let a method send its name when it is called."""
+    before = getattr(of, method)
+
+    def telling(*arguments):
+        pipe.send(method)
+        return before(*arguments)
+
+    setattr(of, method, telling)
