@@ -11,7 +11,7 @@ from maclcore.extras import need
 
 need("train", __name__)
 
-from maclcore.commands import annotate, batch, complete, data, runs, search, train
+from maclcore.commands import annotate, batch, browse, complete, data, runs, search, train
 
 VERBS: dict[str, Callable[..., None]] = {
     "data": data.data,
@@ -24,6 +24,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "notebooks": batch.notebooks,
     "claims": batch.claims,
     "search": search.search,
+    "browse": browse.browse,
 }
 SECOND: dict[tuple[str, ...], Callable[..., None]] = {
     ("data", "prepare"): data.prepare,
