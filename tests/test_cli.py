@@ -204,7 +204,7 @@ def test_one_bad_image_among_many_is_named_and_stops_no_other(archive, capsys):
         if content is not None:
             (archive / name).write_bytes(content)
     files = [good[0], *(str(archive / name) for name in bad), good[1]]
-    assert main(["search", run_id, *files, "--k", "2"]) == 1
+    assert main(["search", run_id, *files, "--k", "2", "--each"]) == 1
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert [lines[0], lines[3]] == good and len(lines) == 6

@@ -11,18 +11,30 @@ from maclcore.extras import need
 
 need("train", __name__)
 
-from maclcore.commands import annotate, batch, browse, complete, data, runs, search, train
+from maclcore.commands import (
+    annotate,
+    batch,
+    browse,
+    complete,
+    data,
+    embed,
+    evaluate,
+    runs,
+    search,
+    train,
+)
 
 VERBS: dict[str, Callable[..., None]] = {
     "data": data.data,
     "annotate": annotate.annotate,
     "complete": complete.complete,
     "train": train.train,
-    "evaluate": train.evaluate,
+    "evaluate": evaluate.evaluate,
     "runs": runs.runs,
     "sweep": batch.sweep,
     "notebooks": batch.notebooks,
     "claims": batch.claims,
+    "embed": embed.embed,
     "search": search.search,
     "browse": browse.browse,
 }

@@ -56,17 +56,9 @@ def find(index: Index, query: Query, k: int) -> pd.DataFrame:
     vectors = index.vectors(named) if named else np.zeros((0, index.about.made.dim))
     like = _stacked(vectors[: len(query.like)], query.vectors)
     unlike = _stacked(vectors[len(query.like) :], query.unlike_vectors)
-    try:
-        if len(like) or len(unlike):
-            return index.nearest(rocchio(like, unlike), k, where, exclude=named)
-        found = index.rows(where).head(k)
-    except (RuntimeError, OSError, ValueError) as error:
-        if not query.where:
-            raise
-        raise ValueError(
-            f"no such condition: {query.where!r} ({error}); columns are "
-            f"{', '.join(index.rows(limit=1).columns)}"
-        ) from error
+    if len(like) or len(unlike):
+        return index.nearest(rocchio(like, unlike), k, where, exclude=named)
+    found = index.rows(where, limit=k)
     found.insert(1, "cosine", np.float32(np.nan))
     return found
 
