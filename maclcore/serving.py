@@ -67,7 +67,7 @@ class PageServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What a page asks: `get` and `post` answer it, with `tell`, `send` or `error`."""
+    """What a page asks: `get` and `post` answer it, with `tell`, `give`, `send` or `error`."""
 
     server: PageServer
     page: Path  #: its file, in which {{nonce}} stands where styles and scripts begin
@@ -135,14 +135,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def tell(self, function: Callable[[], Any]) -> None:
         """What the function gives, as JSON, or what is wrong."""
+        self.give(lambda: ("application/json", json.dumps(function()).encode()))
+
+    def give(
+        self, function: Callable[[], tuple[str, bytes]], more: dict[str, str] | None = None
+    ) -> None:
+        """Type and content that the function gives, with `more` headers, or what is wrong."""
         try:
-            content = json.dumps(function()).encode()
+            kind, content = function()
         except Exception as error:
             if (refusal := self.refusal(error)) is None:
                 raise
             self.error(*refusal)
         else:
-            self.send(HTTPStatus.OK, "application/json", content)
+            self.send(HTTPStatus.OK, kind, content, more)
 
     def refusal(self, error: Exception) -> tuple[HTTPStatus, str] | None:
         """How the page is told of an error; None for a fault of the program."""

@@ -27,10 +27,12 @@ from PIL import Image
 
 from maclcore import serving
 from maclcore.data.cache import open_image
+from maclcore.search import contact_sheet, results
 from maclcore.search.embedder import Embedder, Made, of_made
-from maclcore.search.index import Index, one_of
-from maclcore.search.posted import box, has_examples, query_of, whole
+from maclcore.search.index import TABLE, Index, one_of
+from maclcore.search.posted import JPEG, box, dropped, has_examples, query_of, whole
 from maclcore.search.query import Query, condition, find
+from maclcore.search.results import Answer
 
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_IMAGE = 2**25  # bytes of an image that is dropped
@@ -39,6 +41,7 @@ MOST = 10_000  # results that can be paged through
 A_PAGE = 200  # results at once, at most
 CHOICES = 40  # values of a column up to which they can be chosen from
 CELLS = 128  # a side of the map: of the images in one of its cells one is drawn
+EXPORTS = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
 LARGE = 1024  # pixels of an image that is looked at
 
 
@@ -54,8 +57,7 @@ class Session:
     """
 
     def __init__(self, where: str | Path) -> None:
-        self.where = str(where)
-        self.made = Index(where).about.made
+        self.where = Index(where).where
         self._looking, self._counting = threading.Lock(), threading.Lock()
         self._embedder: Embedder | None = None
         self._counted: dict[str, tuple] = {}
@@ -63,7 +65,7 @@ class Session:
     def about(self) -> dict[str, Any]:
         """What the index is of: its archive, network, labels with their counts, columns, extent."""
         with self._open() as index:
-            about, self.made = index.about, index.about.made
+            about = index.about
             labels = self._once(index, "labels", _label_counts)
             places = self._once(index, "places", _places)
             return {
@@ -79,7 +81,7 @@ class Session:
             }
 
     def find(self, given: dict[str, Any]) -> dict[str, Any]:
-        """A page of results, from `offset` on at most `limit`, and of how many."""
+        """A page of results, from `offset` on at most `limit`, of how many, and how far they go."""
         offset, limit = (whole(given, key) for key in ("offset", "limit"))
         if not (0 <= offset < MOST or not has_examples(given)) or not 1 <= limit <= A_PAGE:
             raise ValueError(f"results {offset} to {offset + limit}: look for less")
@@ -88,13 +90,13 @@ class Session:
             total = self._total(index, query)
             if has_examples(given):
                 found = find(index, query, offset + limit).iloc[offset:]
-                total = min(total, MOST)
             else:
                 names = self._once(index, "names", _names, condition(index, query))
                 found = index.rows(names=names.slice(offset, limit).to_pylist())
             pictures = _thumbnails(index, found["name"].tolist())
             items = [_item(row, index.columns, pictures) for row in found.to_dict("records")]
-        return {"total": total, "offset": offset, "items": items}
+        reach = min(total, MOST) if has_examples(given) else total
+        return {"total": total, "reach": reach, "offset": offset, "items": items}
 
     def places(self, given: dict[str, Any]) -> dict[str, Any]:
         """Where images lie in the `view`, one of each cell of a grid, as longitude, latitude."""
@@ -109,18 +111,38 @@ class Session:
 
     def example(self, content: bytes) -> dict[str, str]:
         """Vector and thumbnail of the content of an image file, which is not kept."""
+        with self._open() as index:
+            made = index.about.made
         with self._looking, TemporaryDirectory() as folder:
             file = Path(folder) / "this file"
             file.write_bytes(content)
             shown = open_image(file).convert("RGB")
-            vector = self._network().file(file)
+            vector = self._network(made).file(file)
         return {
             "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode(),
             "thumbnail": _jpeg(shown, 128),
         }
 
-    def picture(self, name: str) -> bytes:
-        """An image as JPEG, as large as its file has it, or as its thumbnail; KeyError for none.
+    def export(self, given: dict[str, Any]) -> tuple[str, bytes]:
+        """Type and content of a file of what is found: `kind` is one of EXPORTS."""
+        kind, k = given.get("kind"), whole(given, "k")
+        if kind not in EXPORTS or not 1 <= k <= MOST:
+            raise ValueError(f"no export {kind!r} of {k}: 1 to {MOST:,} as {', '.join(EXPORTS)}")
+        with self._open(given) as index, TemporaryDirectory() as folder:
+            query, file = query_of(index, given), Path(folder) / "found"
+            self._total(index, query)  # says what is wrong with a condition
+            like, unlike = (dropped(given, key) for key in ("dropped", "dropped_unlike"))
+            answer = Answer(query, find(index, query, k), like, unlike)
+            if kind == "json":
+                results.write_json(file, index, [answer])
+            elif kind == "csv":
+                results.write_csv(file, [answer])
+            else:
+                contact_sheet.write(file, index, [answer])
+            return EXPORTS[kind], file.read_bytes()
+
+    def picture(self, name: str) -> tuple[str, bytes]:
+        """Type and content of an image, of its file or else its thumbnail; KeyError for none.
 
         Its file is read only where it lies in the archive's folder.
         """
@@ -132,16 +154,16 @@ class Session:
             inside = os.path.isabs(folder) and file.resolve().is_relative_to(Path(folder).resolve())
             if inside and file.is_file():
                 try:
-                    return _encoded(open_image(file).convert("RGB"), LARGE)
+                    return "image/jpeg", _encoded(open_image(file).convert("RGB"), LARGE)
                 except (ValueError, OSError):
                     pass  # of bands, or damaged since: the index has its thumbnail
-            return index.thumbnail(name)
+            return "image/jpeg", index.thumbnail(name)
 
-    def _network(self) -> Embedder:
-        if self._embedder is None or self._embedder.made != self.made:
+    def _network(self, made: Made) -> Embedder:
+        if self._embedder is None or self._embedder.made != made:
             try:
-                self._embedder = of_made(self.made)
-            except (LookupError, OSError, RuntimeError, ImportError) as error:
+                self._embedder = of_made(made)
+            except (LookupError, OSError, ImportError) as error:
                 raise ValueError(
                     f"the network of this index cannot be had ({error}): search by its own images"
                 ) from error
@@ -165,7 +187,7 @@ class Session:
 
         Of what it was counted for the last is kept, so that memory does not grow with questions.
         """
-        of = (index.table.version, more)
+        of = (_version(index), more)
         with self._counting:
             if self._counted.get(what, (None,))[0] != of:
                 self._counted[what] = of, count(index, *more)
@@ -187,6 +209,12 @@ class Session:
 
 def _known(made: Made) -> str:
     return f"{made.run}/{made.network}/{made.vector}/{made.image_size}"
+
+
+def _version(index: Index) -> tuple[int, int]:
+    """Another one after each writing, also where an index was removed and another one made."""
+    folder = Path(index.where) / f"{TABLE}.lance" / "_versions"  # to which each writing adds a file
+    return index.table.version, folder.stat().st_mtime_ns if folder.is_dir() else 0
 
 
 def _taken(index: Index, columns: list[str], where: str | None = None) -> pa.Table:
@@ -264,7 +292,7 @@ def _text(value: Any) -> str:
 
 
 def _data(content: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+    return JPEG + base64.b64encode(content).decode()
 
 
 def _encoded(image: Image.Image, size: int) -> bytes:
@@ -300,7 +328,8 @@ class Handler(serving.Handler):
         if at.path == "/about":
             self.tell(self.server.session.about)
         elif at.path == "/picture":
-            self._picture(*parse_qs(at.query).get("name", [""])[:1])
+            name = parse_qs(at.query).get("name", [""])[0]
+            self.give(lambda: self.server.session.picture(name))
         else:
             self.nothing_here()
 
@@ -315,19 +344,14 @@ class Handler(serving.Handler):
             self.tell(lambda: session.find(given))
         elif path == "/places":
             self.tell(lambda: session.places(given))
+        elif path == "/export":
+            self.give(lambda: session.export(given), {"Content-Disposition": "attachment"})
         else:
             self.nothing_here()
 
-    def _picture(self, name: str) -> None:
-        try:
-            content = self.server.session.picture(name)
-        except KeyError:
-            return self.error(HTTPStatus.NOT_FOUND, "there is no such image in the index")
-        except ValueError as error:
-            return self.error(HTTPStatus.BAD_REQUEST, str(error))
-        self.send(HTTPStatus.OK, "image/jpeg", content, {"Cache-Control": "private, max-age=600"})
-
     def refusal(self, error: Exception) -> tuple[HTTPStatus, str] | None:
+        if isinstance(error, KeyError):
+            return HTTPStatus.NOT_FOUND, "there is no such image in the index"
         if isinstance(error, Moved):
             return HTTPStatus.CONFLICT, str(error)
         return super().refusal(error)

@@ -10,6 +10,9 @@ import numpy as np
 
 from maclcore.search.index import Index, quoted
 from maclcore.search.query import Query
+from maclcore.search.results import Dropped
+
+JPEG = "data:image/jpeg;base64,"
 
 
 def query_of(index: Index, given: dict[str, Any]) -> Query:
@@ -31,6 +34,18 @@ def query_of(index: Index, given: dict[str, Any]) -> Query:
         where=" AND ".join(filter(None, conditions)),
         box=None if given.get("box") is None else box(given["box"]),
     )
+
+
+def dropped(given: dict[str, Any], key: str) -> tuple[Dropped, ...]:
+    """Names and thumbnails of the files that vectors are of, as `Session.example` has them."""
+    pairs = given.get(key, [])
+    try:
+        return tuple(
+            Dropped(str(name), base64.b64decode(picture.removeprefix(JPEG), validate=True))
+            for name, picture in pairs
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{key}: names and thumbnails are expected") from error
 
 
 def has_examples(given: dict[str, Any]) -> bool:
