@@ -83,7 +83,8 @@ class Session:
     def find(self, given: dict[str, Any]) -> dict[str, Any]:
         """A page of results, from `offset` on at most `limit`, of how many, and how far they go."""
         offset, limit = (whole(given, key) for key in ("offset", "limit"))
-        if not (0 <= offset < MOST or not has_examples(given)) or not 1 <= limit <= A_PAGE:
+        far = offset >= MOST and has_examples(given)
+        if offset < 0 or far or not 1 <= limit <= A_PAGE:
             raise ValueError(f"results {offset} to {offset + limit}: look for less")
         with self._open(given) as index:
             query = query_of(index, given)
