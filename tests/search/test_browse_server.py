@@ -63,7 +63,7 @@ def test_without_examples_all_images_are_paged_through_by_name(client):
         ({"equals": {"season": None}}, lambda i: i % 2 == 0),
         ({"equals": {"cloud cover": 0.5}}, lambda i: i == 75),
         ({"between": {"cloud cover": [0.1, 0.2]}}, lambda i: 15 <= i <= 30),
-        ({"where": "`cloud cover` > .9", "equals": {"season": None}}, lambda i: i in range(136, N, 2)),
+        ({"where": "longitude > 1", "equals": {"season": None}}, lambda i: i in range(102, N, 2)),
         ({"where": "name = 'img003' OR name = 'img081'", "labels": ["cold"]}, lambda i: i == 81),
         ({"box": [-0.5, 40, 0.5, 60]}, lambda i: i != 9 and 25 <= i <= 75),
     ],
@@ -126,7 +126,8 @@ def test_a_picture_is_the_file_and_only_one_of_the_archive(own, colours, tmp_pat
         assert client.get(f"/picture?name=img0{i}")[1] == content(i)
 
 
-def test_of_very_many_places_the_map_gets_some_in_every_part(client, served, monkeypatch):
+def test_of_very_many_places_the_map_gets_some_in_every_part(own, monkeypatch):
+    client = Client(own.address)
     rng = np.random.default_rng(0)
     many = rng.uniform((-10, 40), (10, 60), (200_000, 2))
     monkeypatch.setattr(browse, "_places", lambda index: many)
