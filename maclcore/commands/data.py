@@ -1,7 +1,7 @@
 """`data` and `data prepare`: an archive checked, decoded and described."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional
@@ -12,6 +12,8 @@ def data(
     *,
     image_size: int = 64,
     bands: str = "",
+    tile: int = 0,
+    stretch: str = "",
     official: bool = False,
     data: Path | None = None,
 ) -> None:
@@ -24,12 +26,17 @@ def data(
         archive: synthetic, synthetic_sentinel, {archives}, or a folder with images/ and labels.csv.
         image_size: side of the decoded images in pixels.
         bands: of images of many bands those to take, such as B4,B3,B2, s2 or s1; default: all.
+        tile: cut the images of a folder of your own that are larger into squares of so many pixels.
+        stretch: the values that become black and white, as 0,3000, of images of a folder of your
+            own of more than 8 bits; default: percentiles of their pixels.
         official: show the official split, where the names of the images tell it, not a random one.
         data: the folder that holds the archives; default: MACL_DATA.
     """
     from maclcore.data import describe, load_archive
 
-    found = load_archive(archive, image_size=image_size, root=data, bands=bands)
+    own = {"tile": tile, "stretch": stretch}
+    options: dict[str, Any] = {name: value for name, value in own.items() if value}
+    found = load_archive(archive, image_size=image_size, root=data, bands=bands, **options)
     print(describe(found, official=official))
 
 

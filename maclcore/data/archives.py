@@ -30,6 +30,7 @@ from maclcore.data.readers import READERS, official_test
 from maclcore.data.reading import PLAIN_TREE, ArchiveError, Reading, message, warn
 from maclcore.data.sentinel import SENTINEL
 from maclcore.data.split import Split, make_split, official_split
+from maclcore.data.stretch import Stretch
 
 READERS.update(SENTINEL)
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
@@ -57,6 +58,7 @@ class Archive:
     bands: tuple[str, ...] = RGB  #: what the C channels are
     places: tuple[str, ...] = ()  #: of each image, where some belong together in a split
     grounds: tuple[str, ...] = ()  #: what each shows, where some show the same, in other seasons
+    stretch: Stretch | None = None  #: of images of more than 8 bits which values they show
     #: (N, L) how many pixels of a mask each label has, where there are masks; counted when asked
     areas: Callable[[], np.ndarray] | None = None
 
@@ -315,6 +317,7 @@ def _finish(matched: Matched, image_size: int) -> Archive:
         places=of.places,
         grounds=tuple(f"{p} {w}" for p, w in zip(of.places, windows, strict=bool(of.places))),
         areas=of.areas,
+        stretch=of.stretch,
     )
 
 
@@ -332,11 +335,12 @@ def _archive(
     places=(),
     grounds=(),
     areas=None,
+    stretch=None,
 ) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
     digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
     of = fingerprint, title, footnote, tuple(contents), bands, places
-    of += (grounds if len(set(grounds)) < len(grounds) else (), areas)
+    of += (grounds if len(set(grounds)) < len(grounds) else (), stretch, areas)
     return Archive(name, images, labels, label_names, names, *of)

@@ -56,6 +56,7 @@ from maclcore.data.bands import (
     spelled,
 )
 from maclcore.data.maps import class_pixels, present
+from maclcore.data.own import take, together
 from maclcore.data.reading import Reading, image_key
 from maclcore.data.stacks import Found, find_bands, first_order
 
@@ -111,15 +112,27 @@ MAP = {
 
 
 def read_folder(
-    reading: Reading, *, unlabelled: bool = False, table: str | Path = "labels.csv"
+    reading: Reading,
+    *,
+    unlabelled: bool = False,
+    table: str | Path = "labels.csv",
+    tile: int = 0,
+    stretch: Any = None,
 ) -> None:
     """A folder of one's own: as its `bands.toml` declares, or in the plain layout without one.
 
     `unlabelled`: an image without a row, or without a label, is one of which no label is known; and
     the images may lie in the folder itself. `table`: of the labels, another one than its own.
+    `tile`, of images larger than that: cut them into squares of so many pixels. `stretch`, of
+    images of more than 8 bits: their values that become black and white, as `Stretch.of` takes
+    them; default: found in their pixels. Of many bands a bands.toml says both.
     """
     table = reading.folder / table
     _read_folder(reading, table, unlabelled)
+    if not reading.products:
+        take(reading, tile, stretch)
+    elif tile or stretch is not None:
+        raise ValueError("tile and stretch are of a folder without bands.toml, which says its own")
     if unlabelled:
         none = np.zeros(len(reading.label_names), dtype=bool)
         for key, image in reading.images.items():
@@ -132,6 +145,7 @@ def _read_folder(reading: Reading, table: Path, unlabelled: bool) -> None:
         images = reading.folder / "images"
         loose = unlabelled and not images.is_dir()
         reading.images = reading.files(reading.folder if loose else images)
+        together(reading)
         if loose:
             reading.notes.clear()  # of tables and notes beside the images
         return reading.read_table(table, unlabelled)

@@ -18,6 +18,8 @@ from maclcore.data import cache
 
 if TYPE_CHECKING:
     from maclcore.data.bands import Product, Stack
+    from maclcore.data.scenes import Scene
+    from maclcore.data.stretch import Stretch
 
 # spellings of the distributed tables, and Table 3's
 SINGULAR = {"buildings": "building", "cars": "car", "tanks": "tank", "trees": "tree"}
@@ -61,11 +63,13 @@ class Reading:
     wanted: tuple[str, ...] = ()  # the labels that a table must have, in this order; (): any
     label_names: tuple[str, ...] = ()
     size: int | None = None  # images of the whole archive; None: not checked
-    images: "dict[str, Path | Stack]" = field(default_factory=dict)
+    images: "dict[str, Path | Stack | Scene]" = field(default_factory=dict)
     rows: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # where, (L,) bool
     products: "list[Product]" = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     areas: Callable[[], dict[str, np.ndarray]] | None = None  # (L,) pixels of each label
+    stretch: "Stretch | None" = None  # of images of more than 8 bits
+    said: list[str] = field(default_factory=list)  # how the folder was understood
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 

@@ -27,8 +27,9 @@ from PIL import Image
 
 from maclcore import serving
 from maclcore.data.cache import open_image
+from maclcore.data.catalogue import RGB
 from maclcore.search import contact_sheet, results
-from maclcore.search.embedder import Embedder, Made, of_made
+from maclcore.search.embedder import GIVEN, Embedder, Made, of_made
 from maclcore.search.index import TABLE, Index, one_of
 from maclcore.search.posted import JPEG, box, dropped, has_examples, query_of, whole
 from maclcore.search.query import Query, condition, find
@@ -73,7 +74,9 @@ class Session:
                 "title": about.title or about.archive,
                 "images": len(index),
                 "network": _known(about.made),
-                "made_by": about.made.run or f"{about.made.backbone}, {about.made.weights}",
+                "made_by": contact_sheet.network(about.made),
+                "takes_files": about.made.vector != GIVEN and about.made.bands == RGB,
+                "recall": about.approximate and about.approximate.recall_10,
                 "largest": LARGEST_IMAGE,
                 "labels": [[name, labels.get(name, 0)] for name in about.label_names],
                 "columns": self._once(index, "columns", _choices),
@@ -90,7 +93,7 @@ class Session:
             query = query_of(index, given)
             total = self._total(index, query)
             if has_examples(given):
-                found = find(index, query, offset + limit).iloc[offset:]
+                found = find(index, query, offset + limit, _quick(given)).iloc[offset:]
             else:
                 names = self._once(index, "names", _names, condition(index, query))
                 found = index.rows(names=names.slice(offset, limit).to_pylist())
@@ -133,7 +136,7 @@ class Session:
             query, file = query_of(index, given), Path(folder) / "found"
             self._total(index, query)  # says what is wrong with a condition
             like, unlike = (dropped(given, key) for key in ("dropped", "dropped_unlike"))
-            answer = Answer(query, find(index, query, k), like, unlike)
+            answer = Answer(query, find(index, query, k, _quick(given)), like, unlike)
             if kind == "json":
                 results.write_json(file, index, [answer])
             elif kind == "csv":
@@ -208,6 +211,11 @@ class Session:
 # --- What an index has ---------------------------------------------------------------------------
 
 
+def _quick(given: dict[str, Any]) -> bool:
+    """Whether an approximate search is asked for, which is there for examples alone."""
+    return given.get("approximate") is True
+
+
 def _known(made: Made) -> str:
     return f"{made.run}/{made.network}/{made.vector}/{made.image_size}"
 
@@ -267,10 +275,11 @@ def _extent(places: np.ndarray) -> list[float] | None:
 def _thumbnails(index: Index, names: list[str]) -> dict[str, str]:
     found = _taken(index, ["name", "thumbnail"], one_of("name", names))
     pairs = zip(found["name"].to_pylist(), found["thumbnail"].to_pylist(), strict=True)
-    return {name: _data(content) for name, content in pairs}
+    return {name: _data(content) for name, content in pairs if content}
 
 
 def _item(row: dict[str, Any], columns: tuple[str, ...], pictures: dict[str, str]) -> dict:
+    """A result as the page has it; one whose vector was given may have no picture."""
     return {
         "name": row["name"],
         "cosine": _number(row.get("cosine")),
@@ -278,7 +287,7 @@ def _item(row: dict[str, Any], columns: tuple[str, ...], pictures: dict[str, str
         "longitude": _number(row["longitude"]),
         "latitude": _number(row["latitude"]),
         "columns": [[c, _text(row[c])] for c in columns if not pd.isna(row[c])],
-        "thumbnail": pictures[row["name"]],
+        "thumbnail": pictures.get(row["name"]),
     }
 
 

@@ -15,6 +15,7 @@ from maclcore.models.weights import weights_name
 from maclcore.store import Run
 from maclcore.training import load_model
 
+GIVEN = "given"  # in place of a layer, of vectors that somebody else has made
 BATCH = 64  # images a forward pass, always: another number may give other last bits
 
 
@@ -23,7 +24,8 @@ class Made:
     """What made the vectors of an index: two that differ in any of these are not comparable.
 
     `network` is a hash of all its weights; `vector` says which layer gives the vectors, "head" (the
-    embedding that was trained) or "features" (what the backbone pools).
+    embedding that was trained) or "features" (what the backbone pools). Of vectors that were GIVEN,
+    `network` is what their owner calls their maker.
     """
 
     run: str  #: a run's id; "" of a backbone alone
@@ -103,20 +105,27 @@ class Embedder:
 
 def of_made(made: Made) -> Embedder:
     """The network that made an index, found again; ValueError if what is found is another."""
+    if made.vector == GIVEN:
+        raise ValueError(
+            f"the vectors of this index were given ({made.network}), so no image can be embedded "
+            "as they were: search by the names of indexed images, or by vectors"
+        )
     if made.run:
         embedder = Embedder.of_run(Run.find(made.run))
     else:
         embedder = Embedder.of_backbone(made.backbone, made.weights, made.image_size, made.bands)
-    if embedder.made != made:
-        old, new = asdict(made), asdict(embedder.made)
-        other = ", ".join(
-            f"{key} {old[key]}, here {new[key]}" for key in old if old[key] != new[key]
-        )
+    if other := unlike(made, embedder.made):
         raise ValueError(
             f"the index was made by another network than is here now ({other}): bring that one "
             "back, or build the index anew"
         )
     return embedder
+
+
+def unlike(there: Made, here: Made) -> str:
+    """In what two differ, in words; "" if in nothing."""
+    old, new = asdict(there), asdict(here)
+    return ", ".join(f"{key} {old[key]}, here {new[key]}" for key in old if old[key] != new[key])
 
 
 def _digest(model: RetrievalNet, vector: str) -> str:

@@ -74,6 +74,7 @@ def search(
     like: Sequence[Path] = (),
     unlike: Sequence[Path] = (),
     each: bool = False,
+    approximate: bool = False,
     embedder: Embedder | None = None,
 ) -> tuple[list[Answer], list[str]]:
     """The answer to a query whose examples are image files, too; `each`: one for each of `like`.
@@ -93,7 +94,8 @@ def search(
             vectors=np.array([vectors[file] for file in files]),
             unlike_vectors=np.array([vectors[file] for file in bad]),
         )
-        answers.append(Answer(own, find(index, own, k), tuple(files), tuple(bad)))
+        found = find(index, own, k, approximate)
+        answers.append(Answer(own, found, tuple(files), tuple(bad)))
     return answers, problems
 
 
