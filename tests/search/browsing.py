@@ -51,7 +51,7 @@ def content(i):
     return file.getvalue()
 
 
-def made(folder, where, n=N, **changed):
+def made(folder, where, n=N, thumbnails=True, **changed):
     """The index in `where` of the first n images, which lie in `folder`; `changed`: in `made`."""
     folder.mkdir(exist_ok=True)
     embedder = Embedder.of_backbone("colours", "none", 16)
@@ -70,7 +70,7 @@ def made(folder, where, n=N, **changed):
         "latitude": [None if i == 9 else 50 + math.sin(i) for i in range(n)],
         "season": ["it's summer" if i % 2 else None for i in range(n)],
         "cloud cover": [i / N for i in range(n)],
-        "thumbnail": [content(i) for i in range(n)],
+        "thumbnail": [content(i) if thumbnails else None for i in range(n)],
         "vector": list(embedder(np.ascontiguousarray(pixels))),
     }
     schema = indexes.schema(about, {"season": pa.string(), "cloud cover": pa.float64()})

@@ -11,6 +11,8 @@ from browsing import EVIL, N, content, labels, longitude, name
 from chromium import BROWSER, chromium, wait
 from playwright.sync_api import expect
 
+from maclcore.search import browse
+from maclcore.search.embedder import GIVEN
 from maclcore.search.index import Index
 from maclcore.search.query import Query, find
 from maclcore.search.results import read_ticks
@@ -248,7 +250,7 @@ def test_all_of_it_works_by_keyboard_alone(opened, served):
     assert wait(page, "document.querySelector('dialog img').naturalWidth") == 24
     page.keyboard.press("g")
     page.keyboard.press("Escape")
-    assert page.evaluate(focused) == shown[3]
+    wait(page, f"{focused} === {json.dumps(shown[3])}")
     page.keyboard.press("Enter")
     expect(page.locator("#said")).to_contain_text(f"the most like {shown[3]} first")
 
@@ -303,6 +305,41 @@ def test_without_coordinates_there_is_no_map(opened, own, colours):
     Index(colours / "index").table.update(values={"longitude": None, "latitude": None})
     page = opened(own)
     expect(page.locator("#map")).to_be_hidden()
+
+
+def test_an_index_of_vectors_that_were_given_has_no_pictures_and_takes_no_files(
+    opened, own, colours
+):
+    browsing.made(colours / "images", colours / "index", thumbnails=False, vector=GIVEN)
+    page = opened(own)
+    expect(page.locator("#drop")).to_be_hidden()
+    drop(page, ("mine.png", content(30)))
+    expect(page.locator("#alert")).to_contain_text("takes no image files")
+    expect(cards(page).first).to_contain_text("no picture")
+    cards(page).nth(20).locator(".look").click()
+    expect(page.locator("#said")).to_contain_text(f"the most like {ALL[20]} first")
+    first = page.locator("#grid p:not(.labels)").all_text_contents()
+    assert first == found(own, like=(ALL[20],))
+    cards(page).first.locator(".view").click()
+    expect(page.locator("dialog h2")).to_have_text(first[0])
+
+
+def test_where_there_is_a_quick_search_it_can_be_asked_for(opened, own, monkeypatch):
+    asked, whole = [], browse.find
+
+    def noted(index, query, k, approximate=False):
+        asked.append(approximate)
+        return whole(index, query, k)
+
+    monkeypatch.setattr(browse, "find", noted)
+    told = own.session.about()
+    monkeypatch.setattr(own.session, "about", lambda: {**told, "recall": 0.987})
+    page = opened(own)
+    cards(page).nth(20).locator(".look").click()
+    expect(page.locator("#said")).to_contain_text(f"the most like {ALL[20]} first")
+    page.get_by_label("finds 99 % of the best ten").check()
+    settled(page)
+    assert asked == [False, True]
 
 
 # --- Export --------------------------------------------------------------------------------------

@@ -171,6 +171,12 @@ def test_what_cannot_be_exported_is_refused(client, wrong):
     assert status == 400 and told["error"]
 
 
+def test_a_quick_search_is_refused_where_there_is_none(client):
+    assert client.find(like=["img010"], approximate=False)["total"] == N - 1
+    status, told = client.find(like=["img010"], approximate=True)
+    assert status == 400 and "no approximate search" in told
+
+
 # --- Two at once ---------------------------------------------------------------------------------
 
 
