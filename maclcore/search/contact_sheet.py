@@ -18,7 +18,7 @@ from maclcore import paths
 from maclcore.data.cache import open_image
 from maclcore.search.embedder import GIVEN, Made
 from maclcore.search.index import Index
-from maclcore.search.results import Answer
+from maclcore.search.results import Answer, Dropped
 from maclcore.version import __version__
 
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none';"
@@ -215,8 +215,10 @@ def _thumbnail(index: Index, name: str) -> bytes | None:
         return None
 
 
-def _picture(file: Path) -> bytes:
+def _picture(file: Path | Dropped) -> bytes:
     """An image file as a JPEG of at most 256 pixels a side."""
+    if isinstance(file, Dropped):
+        return file.thumbnail
     image, content = open_image(file).convert("RGB"), io.BytesIO()
     image.thumbnail((256, 256))
     image.save(content, "JPEG", quality=85)
