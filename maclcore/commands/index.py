@@ -24,6 +24,7 @@ def build(
     bands: str = "",
     table: str | None = None,
     tile: int = 0,
+    stretch: str = "",
     data: Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
@@ -47,6 +48,8 @@ def build(
         bands: of images of many bands those to take; default: those of the run, or all.
         table: the table of labels and columns; default: the folder's own.
         tile: cut images that are larger into squares of so many pixels.
+        stretch: of images of more than 8 bits the values that become black and white, as 0,3000;
+            default: percentiles of their pixels, found once for an index.
         data: the folder that holds the archives; default: MACL_DATA.
         workers: jobs to start on a job queue.
         scheduler: embed on the workers of a Dask scheduler at this address (extra `cluster`), which
@@ -62,7 +65,7 @@ def build(
     use(data)
     found = None if run is None else Run.find(run)
     bands = bands or (found.config.bands if found else "")
-    options = _options(archive, table, tile)
+    options = _kept(out) | _options(archive, table, tile, stretch)
     catalogue = read_archive(archive, bands=bands, **options)
     _say(catalogue)
     if found:
@@ -109,8 +112,9 @@ def add(
     about = Index(index).about
     if archive is None and not about.archive:
         raise ValueError(f"{index} is of vectors that were given: no archive is known")
-    asked, how = _options(archive or about.archive, table, tile), dict(about.options)
-    how = {**how, **asked} if archive is None else {"bands": how.get("bands", ""), **asked}
+    asked, how = _options(archive or about.archive, table, tile, ""), dict(about.options)
+    same = how if archive is None else {"bands": how.get("bands", ""), **_kept(index)}
+    how = {**same, **asked}
     catalogue = read_archive(archive or about.archive, **how)
     _say(catalogue)
     embedder = of_made(about.made)
@@ -188,13 +192,25 @@ def _named(archive: str) -> str:
     return archive if archive in ARCHIVES else ""
 
 
-def _options(archive: str, table: str | None, tile: int) -> dict[str, Any]:
+def _kept(index: str) -> dict[str, Any]:
+    """The stretch of an index, if it is there: what is added to it must be seen alike."""
+    from maclcore.search.index import Index
+
+    try:
+        stretch = Index(index).about.stretch
+    except ValueError:
+        return {}
+    return {} if stretch is None else {"stretch": stretch}
+
+
+def _options(archive: str, table: str | None, tile: int, stretch: str) -> dict[str, Any]:
     """How an archive is to be read, as `read_archive` takes it; a table by its whole path."""
     options: dict[str, Any] = {} if _named(archive) else {"unlabelled": True}
     if table is not None:
         inside = (Path(archive).expanduser() / table).exists()
         options["table"] = table if inside else str(Path(table).expanduser().absolute())
-    return options | ({"tile": tile} if tile else {})
+    own = {"tile": tile, "stretch": stretch}
+    return options | {name: value for name, value in own.items() if value}
 
 
 def _say(catalogue: "Catalogue") -> None:

@@ -91,10 +91,13 @@ def find_stretch(reading: Reading, given: Any = None) -> None:
     stretch = None if given is None else Stretch.of(given)
     with cache.no_stray_warnings():
         deep = [image for image in _ordered(reading) if not is_plain(image)]
+        reading.stretch = stretch
         if not deep:
             return
         try:
             reading.stretch = stretch or _found(reading, deep)
+            if stretch:
+                reading.said.append(f"{_many(len(deep))} of more than 8 bits: {stretch}, as asked")
         except ValueError as error:
             reading.faults[SCALE].append(str(error))
         reading.said += _shown(deep)

@@ -156,7 +156,7 @@ def about_of(catalogue: Catalogue, made: Made, archive: str, options: Mapping[st
         catalogue.title,
         catalogue.label_names,
         rule=catalogue.rule(made.image_size),
-        options=dict(options),
+        options=dict(options) | ({"stretch": catalogue.stretch} if catalogue.stretch else {}),
         versions={name: version(name) for name in PACKAGES},
     )
 

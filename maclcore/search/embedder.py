@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from maclcore.data.cache import decode
 from maclcore.data.catalogue import RGB, Catalogue
+from maclcore.data.scenes import decode
 from maclcore.evaluation.embedding import embed
 from maclcore.models.network import RetrievalNet
 from maclcore.models.weights import weights_name
@@ -85,14 +86,17 @@ class Embedder:
             z = torch.nn.functional.normalize(h, dim=1)
         return z[:n].numpy()
 
-    def file(self, file: Any) -> np.ndarray:
-        """The vector (D,) of an image file; ValueError, which names it, if it cannot be read."""
+    def file(self, file: Any, stretch: Any = None) -> np.ndarray:
+        """The vector (D,) of an image file; ValueError, which names it, if it cannot be read.
+
+        `stretch`: of the archive that is searched (`About.stretch`), for one of more than 8 bits.
+        """
         if self.made.bands != RGB:
             raise ValueError(
                 f"this index is of {', '.join(self.made.bands)}; an example is an image in red, "
                 "green and blue: search by the name of an indexed image"
             )
-        return self(decode(file, self.made.image_size)[None])[0]
+        return self(decode(Path(file), self.made.image_size, stretch)[None])[0]
 
     def check(self, catalogue: Catalogue) -> None:
         """ValueError if the images of an archive have not the bands that the network takes."""

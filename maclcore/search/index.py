@@ -59,6 +59,11 @@ class About:
     approximate: Approximate | None = None
     format: int = FORMAT
 
+    @property
+    def stretch(self) -> Any:
+        """Of images of more than 8 bits which values it shows, as `Stretch.of` takes it."""
+        return self.options.get("stretch")
+
     def metadata(self) -> dict[str, str]:
         return {KEY: json.dumps(asdict(self))}
 

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from maclcore.annotation.pictures import COLOURS
-from maclcore.data import bands, cache
+from maclcore.data import bands
 from maclcore.data.catalogue import Catalogue
+from maclcore.data.scenes import files_of, open_rgb
 
 THUMBNAIL = 128  # pixels of its longer side
 CHUNK = 256  # images that are read, embedded and written at once: what a killed build loses at most
@@ -43,7 +44,7 @@ class Reader:
             return cls(_first, _second)
         if catalogue.bands:
             return cls(catalogue.decoder(size), partial(_colours, taken=catalogue.bands))
-        return cls(catalogue.decoder(size), cache.open_image)
+        return cls(catalogue.decoder(size), partial(open_rgb, stretch=catalogue.stretch))
 
     def __call__(self, rows: Sequence[int], images: Sequence[Any]) -> Chunk:
         """Read `images`, whose rows are these, by threads; one that fails stops no other."""
@@ -97,9 +98,8 @@ def thumbnail(image: Image.Image) -> bytes:
 
 def file_of(image: Any) -> str:
     """Where an image lies: its file, the first one of those of its bands; "" if it is drawn."""
-    if isinstance(image, bands.Stack):
-        return str(next(iter(image.sources.values())).file)
-    return str(image) if isinstance(image, Path) else ""
+    file = files_of(image)[0]
+    return str(file) if isinstance(file, Path) else ""
 
 
 # --- Pictures -----------------------------------------------------------------------------------

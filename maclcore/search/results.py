@@ -98,7 +98,7 @@ def _vectors(
     embedder = embedder or of_made(index.about.made)
     for file in dict.fromkeys(files):
         try:
-            vectors[file] = embedder.file(file)
+            vectors[file] = embedder.file(file, index.about.stretch)
         except (ValueError, OSError) as error:
             problems[str(error)] = None  # once, where it is the same of all
     return vectors, list(problems)
