@@ -65,8 +65,9 @@ def build(
     use(data)
     found = None if run is None else Run.find(run)
     bands = bands or (found.config.bands if found else "")
-    options = _kept(out) | _options(archive, table, tile, stretch)
-    catalogue = read_archive(archive, bands=bands, **options)
+    options = _options(archive, table, tile)
+    asked = {"stretch": stretch} if stretch else _kept(out)
+    catalogue = read_archive(archive, bands=bands, **options, **asked)
     _say(catalogue)
     if found:
         embedder = Embedder.of_run(found)
@@ -112,9 +113,9 @@ def add(
     about = Index(index).about
     if archive is None and not about.archive:
         raise ValueError(f"{index} is of vectors that were given: no archive is known")
-    asked, how = _options(archive or about.archive, table, tile, ""), dict(about.options)
-    same = how if archive is None else {"bands": how.get("bands", ""), **_kept(index)}
-    how = {**same, **asked}
+    asked, how = _options(archive or about.archive, table, tile), dict(about.options)
+    how = {**how, **asked} if archive is None else {"bands": how.get("bands", ""), **asked}
+    how |= _kept(index)
     catalogue = read_archive(archive or about.archive, **how)
     _say(catalogue)
     embedder = of_made(about.made)
@@ -193,24 +194,23 @@ def _named(archive: str) -> str:
 
 
 def _kept(index: str) -> dict[str, Any]:
-    """The stretch of an index, if it is there: what is added to it must be seen alike."""
+    """The stretch of an index, if it is there: what is new must not change what is shown of all."""
     from maclcore.search.index import Index
 
     try:
-        stretch = Index(index).about.stretch
-    except ValueError:
+        stretch = Index(index).about.made.stretch
+    except ValueError:  # none yet, or one that will say what is wrong with it
         return {}
-    return {} if stretch is None else {"stretch": stretch}
+    return {"stretch": stretch} if stretch else {}
 
 
-def _options(archive: str, table: str | None, tile: int, stretch: str) -> dict[str, Any]:
+def _options(archive: str, table: str | None, tile: int) -> dict[str, Any]:
     """How an archive is to be read, as `read_archive` takes it; a table by its whole path."""
     options: dict[str, Any] = {} if _named(archive) else {"unlabelled": True}
     if table is not None:
         inside = (Path(archive).expanduser() / table).exists()
         options["table"] = table if inside else str(Path(table).expanduser().absolute())
-    own = {"tile": tile, "stretch": stretch}
-    return options | {name: value for name, value in own.items() if value}
+    return options | ({"tile": tile} if tile else {})
 
 
 def _say(catalogue: "Catalogue") -> None:

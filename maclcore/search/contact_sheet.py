@@ -18,7 +18,7 @@ from maclcore import paths
 from maclcore.data.scenes import open_rgb
 from maclcore.search.embedder import GIVEN, Made
 from maclcore.search.index import Index
-from maclcore.search.results import Answer
+from maclcore.search.results import Answer, Dropped
 from maclcore.version import __version__
 
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none';"
@@ -215,9 +215,11 @@ def _thumbnail(index: Index, name: str) -> bytes | None:
         return None
 
 
-def _picture(file: Path, index: Index) -> bytes:
+def _picture(file: Path | Dropped, index: Index) -> bytes:
     """An image file as a JPEG of at most 256 pixels a side."""
-    image, content = open_rgb(file, index.about.stretch), io.BytesIO()
+    if isinstance(file, Dropped):
+        return file.thumbnail
+    image, content = open_rgb(file, index.about.made.stretch), io.BytesIO()
     image.thumbnail((256, 256))
     image.save(content, "JPEG", quality=85)
     return content.getvalue()

@@ -59,11 +59,6 @@ class About:
     approximate: Approximate | None = None
     format: int = FORMAT
 
-    @property
-    def stretch(self) -> Any:
-        """Of images of more than 8 bits which values it shows, as `Stretch.of` takes it."""
-        return self.options.get("stretch")
-
     def metadata(self) -> dict[str, str]:
         return {KEY: json.dumps(asdict(self))}
 
@@ -76,8 +71,7 @@ class About:
         if about.get("format") != FORMAT:
             which = f"an index of format {about['format']}" if about else "no index of this program"
             raise ValueError(f"{which}, and this program reads format {FORMAT}: build it anew")
-        made, near = about["made"], about["approximate"]
-        about["made"] = Made(**{**made, "bands": tuple(made["bands"])})
+        near, about["made"] = about["approximate"], Made.of(about["made"])
         about["label_names"] = tuple(about["label_names"])
         about["approximate"] = near and Approximate(**near)
         return cls(**about)

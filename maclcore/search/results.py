@@ -21,6 +21,17 @@ TICK = "tick"  # the column of a CSV in which a person says what is good or bad
 GOOD, BAD = "good", "bad"
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """An image file that was searched by and not kept; `thumbnail`: a JPEG."""
+
+    name: str
+    thumbnail: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A query, of which image files it has vectors, and what was found: a row an image, best first.
@@ -30,8 +41,8 @@ class Answer:
 
     query: Query
     found: pd.DataFrame
-    like: tuple[Path, ...] = ()
-    unlike: tuple[Path, ...] = ()
+    like: tuple[Path | Dropped, ...] = ()
+    unlike: tuple[Path | Dropped, ...] = ()
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -98,7 +109,7 @@ def _vectors(
     embedder = embedder or of_made(index.about.made)
     for file in dict.fromkeys(files):
         try:
-            vectors[file] = embedder.file(file, index.about.stretch)
+            vectors[file] = embedder.file(file)
         except (ValueError, OSError) as error:
             problems[str(error)] = None  # once, where it is the same of all
     return vectors, list(problems)

@@ -1,5 +1,7 @@
 """An index of images of more than 8 bits, and of tiles: what is added and asked is seen alike."""
 
+import base64
+import io
 import json
 import sys
 from pathlib import Path
@@ -15,7 +17,8 @@ from test_deep_images import png16
 
 from maclcore.__main__ import main
 from maclcore.data.archives import read_archive
-from maclcore.data.stretch import Stretch
+from maclcore.data.scenes import open_rgb
+from maclcore.search.browse import Session
 from maclcore.search.embedder import Embedder
 from maclcore.search.index import Index
 from maclcore.search.kept import kept
@@ -40,6 +43,12 @@ def deep(folder, names, factor=12):
     return folder
 
 
+def near(jpeg, wanted):
+    """Whether a JPEG shows these pixels."""
+    shown = np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
+    return shown.shape == np.shape(wanted) and np.abs(shown - np.asarray(wanted)).mean() < 8
+
+
 def nearest(index, image):
     row = found(index, image)[0]
     return row["name"], row["cosine"]
@@ -57,19 +66,23 @@ def test_deep_images_are_indexed_asked_for_and_added_by_one_stretch(tmp_path, ca
     build = ["index", "build", str(where), "--out", str(out), *HOW]
     assert main(build) == 0
     first = Index(out)
-    stretch, vectors = first.about.stretch, first.vectors(list("bcdef"))
+    stretch, vectors = first.about.made.stretch, first.vectors(list("bcdef"))
     assert "5 images of more than 8 bits" in capsys.readouterr().out
     # a copy elsewhere is the image itself
     copy = tmp_path / "copy.png"
     copy.write_bytes((where / "d.png").read_bytes())
     assert nearest(out, copy) == ("d", pytest.approx(1, abs=1e-6))
+    browsed = Session(out)
+    vector = base64.b64decode(browsed.example(copy.read_bytes())["vector"])
+    assert np.allclose(np.frombuffer(vector, "<f4"), vectors[2], atol=1e-6)
+    assert near(browsed.picture("d")[1], open_rgb(copy, stretch))
     # what comes later is brighter by far, and does not change what is there
     deep(where, "ghijk", 60)
     assert main(build) == 0
     more = deep(tmp_path / "more", ("x", "y"), 3)
     assert main(["index", "add", str(out), str(more)]) == 0
     now = Index(out)
-    assert len(now) == 12 and now.about.stretch == stretch
+    assert len(now) == 12 and now.about.made.stretch == stretch
     assert np.array_equal(now.vectors(list("bcdef")), vectors)
 
 
@@ -77,7 +90,7 @@ def test_an_index_that_is_kept_of_an_archive_knows_its_stretch(tmp_path):
     where = deep(tmp_path / "a", "bcdef")
     catalogue = read_archive(where, progress=False, unlabelled=True)
     index, problems = kept(catalogue, Embedder.of_backbone("tiny", "none", 16))
-    assert problems == [] and Stretch.of(index.about.stretch) == catalogue.stretch
+    assert problems == [] and index.about.made.stretch == catalogue.stretch
 
 
 def test_tiles_are_indexed_with_the_file_and_a_picture_of_their_own(tmp_path):
@@ -91,10 +104,9 @@ def test_tiles_are_indexed_with_the_file_and_a_picture_of_their_own(tmp_path):
     rows = index.rows()
     assert rows["name"].tolist() == ["b", *(f"city_{i}_{j}" for i in (0, 1) for j in (0, 1, 2))]
     assert set(rows["file"]) == {str(where / "city.png"), str(where / "b.png")}
-    (tmp_path / "t.jpg").write_bytes(index.thumbnail("city_1_2"))
-    shown = np.asarray(Image.open(tmp_path / "t.jpg")).astype(int)
     wanted = picture(4, 32, 48)[16:, 32:]
-    assert shown.shape == (16, 16, 3) and np.abs(shown - wanted).mean() < 8
+    assert near(index.thumbnail("city_1_2"), wanted)
+    assert near(Session(out).picture("city_1_2")[1], wanted)
     Image.fromarray(wanted).save(tmp_path / "asked.png")
     assert nearest(out, tmp_path / "asked.png") == ("city_1_2", pytest.approx(1, abs=1e-6))
     vectors = index.vectors(["b"])
