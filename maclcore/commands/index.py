@@ -24,6 +24,7 @@ def build(
     bands: str = "",
     table: str | None = None,
     tile: int = 0,
+    stretch: str = "",
     data: Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
@@ -47,6 +48,8 @@ def build(
         bands: of images of many bands those to take; default: those of the run, or all.
         table: the table of labels and columns; default: the folder's own.
         tile: cut images that are larger into squares of so many pixels.
+        stretch: of images of more than 8 bits the values that become black and white, as 0,3000;
+            default: percentiles of their pixels, found once for an index.
         data: the folder that holds the archives; default: MACL_DATA.
         workers: jobs to start on a job queue.
         scheduler: embed on the workers of a Dask scheduler at this address (extra `cluster`), which
@@ -63,7 +66,8 @@ def build(
     found = None if run is None else Run.find(run)
     bands = bands or (found.config.bands if found else "")
     options = _options(archive, table, tile)
-    catalogue = read_archive(archive, bands=bands, **options)
+    asked = {"stretch": stretch} if stretch else _kept(out)
+    catalogue = read_archive(archive, bands=bands, **options, **asked)
     _say(catalogue)
     if found:
         embedder = Embedder.of_run(found)
@@ -111,8 +115,7 @@ def add(
         raise ValueError(f"{index} is of vectors that were given: no archive is known")
     asked, how = _options(archive or about.archive, table, tile), dict(about.options)
     how = {**how, **asked} if archive is None else {"bands": how.get("bands", ""), **asked}
-    if about.made.stretch:  # what is new must not change what is shown of all
-        how["stretch"] = about.made.stretch
+    how |= _kept(index)
     catalogue = read_archive(archive or about.archive, **how)
     _say(catalogue)
     embedder = of_made(about.made)
@@ -188,6 +191,17 @@ def _named(archive: str) -> str:
     from maclcore.data.archives import ARCHIVES
 
     return archive if archive in ARCHIVES else ""
+
+
+def _kept(index: str) -> dict[str, Any]:
+    """The stretch of an index, if it is there: what is new must not change what is shown of all."""
+    from maclcore.search.index import Index
+
+    try:
+        stretch = Index(index).about.made.stretch
+    except ValueError:  # none yet, or one that will say what is wrong with it
+        return {}
+    return {"stretch": stretch} if stretch else {}
 
 
 def _options(archive: str, table: str | None, tile: int) -> dict[str, Any]:

@@ -26,8 +26,9 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from maclcore import serving
-from maclcore.data.cache import open_image
 from maclcore.data.catalogue import RGB
+from maclcore.data.patches import found_again
+from maclcore.data.scenes import open_rgb
 from maclcore.search import contact_sheet, results
 from maclcore.search.embedder import GIVEN, Embedder, Made, of_made
 from maclcore.search.index import TABLE, Index, one_of
@@ -120,7 +121,7 @@ class Session:
         with self._looking, TemporaryDirectory() as folder:
             file = Path(folder) / "this file"
             file.write_bytes(content)
-            shown = open_image(file).convert("RGB")
+            shown = open_rgb(file, made.stretch)
             vector = self._network(made).file(file)
         return {
             "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode(),
@@ -158,8 +159,10 @@ class Session:
             inside = os.path.isabs(folder) and file.resolve().is_relative_to(Path(folder).resolve())
             if inside and file.is_file():
                 try:
-                    return "image/jpeg", _encoded(open_image(file).convert("RGB"), LARGE)
-                except (ValueError, OSError):
+                    image = found_again(file, name, index.about.options.get("tile", 0))
+                    shown = open_rgb(image, index.about.made.stretch)
+                    return "image/jpeg", _encoded(shown, LARGE)
+                except (ValueError, KeyError, OSError):
                     pass  # of bands, or damaged since: the index has its thumbnail
             return "image/jpeg", index.thumbnail(name)
 
