@@ -9,7 +9,6 @@ one larger is asked for by its name, which is looked up in the index and never i
 
 import base64
 import io
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from maclcore import serving
+from maclcore import paths, serving
 from maclcore.data.cache import open_image
 from maclcore.data.catalogue import RGB
 from maclcore.search import contact_sheet, results
@@ -154,9 +153,9 @@ class Session:
             found = index.rows(names=[name], limit=1)
             if not len(found):
                 raise KeyError(name)
-            file, folder = Path(found["file"][0] or ""), index.about.archive
-            inside = os.path.isabs(folder) and file.resolve().is_relative_to(Path(folder).resolve())
-            if inside and file.is_file():
+            file = Path(found["file"][0] or "").resolve()
+            folder = (paths.data_root() / index.about.archive).resolve()  # a name, or a path
+            if file.is_relative_to(folder) and file.is_file():
                 try:
                     return "image/jpeg", _encoded(open_image(file).convert("RGB"), LARGE)
                 except (ValueError, OSError):
