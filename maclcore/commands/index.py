@@ -111,6 +111,8 @@ def add(
         raise ValueError(f"{index} is of vectors that were given: no archive is known")
     asked, how = _options(archive or about.archive, table, tile), dict(about.options)
     how = {**how, **asked} if archive is None else {"bands": how.get("bands", ""), **asked}
+    if about.made.stretch:  # what is new must not change what is shown of all
+        how["stretch"] = about.made.stretch
     catalogue = read_archive(archive or about.archive, **how)
     _say(catalogue)
     embedder = of_made(about.made)

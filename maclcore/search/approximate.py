@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from lancedb.index import IvfSq
 
 from maclcore.progress import Progress
 from maclcore.search.index import Approximate, Index, alone
@@ -31,9 +32,8 @@ def make(where: str | Path, progress: bool = False) -> Approximate:
         )
     with alone(where), room(where):
         partitions = round(len(index) ** 0.5)
-        index.table.create_index(
-            "dot", vector_column_name="vector", index_type="IVF_SQ", num_partitions=partitions
-        )
+        parts = IvfSq(distance_type="dot", num_partitions=partitions)
+        index.table.create_index("vector", config=parts)
         names, z = _sample(index)
         label, unit = f"Measuring {where}", "queries"
         with Progress(label, unit, 0, len(names), progress) as bar:

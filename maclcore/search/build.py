@@ -91,10 +91,12 @@ def take(
     there is no room. Whatever is raised, what was written stays and is whole.
     """
     embedder.check(catalogue)
-    about, done = about_of(catalogue, embedder.made, archive, options or {}), Done()
+    made = embedder.shown(catalogue.stretch).made
+    about, done = about_of(catalogue, made, archive, options or {}), Done()
     with alone(where), room(where):
         with done.timed("comparing files"):
-            known = Known(catalogue, catalogue.contents(progress=progress))
+            contents = catalogue.contents(progress=progress)
+            known = Known(catalogue, contents, catalogue.coordinates)
             table = Table.made(where, about, known.types, beside)
             there = table.contents()
             todo = [i for i, n in enumerate(catalogue.names) if there.get(n) != known.contents[i]]
@@ -182,6 +184,9 @@ def refuse_namesakes(table: Table, catalogue: Catalogue, rows: Sequence[int]) ->
 
 def remove(where: str | Path, names: Sequence[str] = (), missing: bool = False) -> list[str]:
     """Take images out of an index by name, and those whose files are gone if `missing`.
+
+    They are found no longer; of a large index their bytes leave the disk when a tenth of it has
+    been removed.
 
     The names of those removed. ValueError for a name that is not indexed, and if the whole folder
     of the archive is gone, which rather is a disk that is not there.

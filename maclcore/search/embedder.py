@@ -1,14 +1,17 @@
 """What turns pixels into vectors, and is known again: a run's network, or a backbone alone."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from maclcore.data.cache import decode
 from maclcore.data.catalogue import RGB, Catalogue
+from maclcore.data.scenes import decode
+from maclcore.data.stretch import Stretch
 from maclcore.evaluation.embedding import embed
 from maclcore.models.network import RetrievalNet
 from maclcore.models.weights import weights_name
@@ -36,6 +39,14 @@ class Made:
     image_size: int
     bands: tuple[str, ...]
     dim: int
+    stretch: Stretch | None = None  #: of images of more than 8 bits which values are shown
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> "Made":
+        """From its JSON."""
+        stretch = told.get("stretch")
+        told = {**told, "bands": tuple(told["bands"]), "stretch": stretch and Stretch.of(stretch)}
+        return cls(**told)
 
 
 class Embedder:
@@ -92,7 +103,13 @@ class Embedder:
                 f"this index is of {', '.join(self.made.bands)}; an example is an image in red, "
                 "green and blue: search by the name of an indexed image"
             )
-        return self(decode(file, self.made.image_size)[None])[0]
+        return self(decode(Path(file), self.made.image_size, self.made.stretch)[None])[0]
+
+    def shown(self, stretch: Stretch | None) -> "Embedder":
+        """This network, for files of which so much is shown."""
+        other = copy(self)
+        other.made = replace(self.made, stretch=stretch)
+        return other
 
     def check(self, catalogue: Catalogue) -> None:
         """ValueError if the images of an archive have not the bands that the network takes."""
@@ -119,12 +136,12 @@ def of_made(made: Made) -> Embedder:
             f"the index was made by another network than is here now ({other}): bring that one "
             "back, or build the index anew"
         )
-    return embedder
+    return embedder.shown(made.stretch)
 
 
 def unlike(there: Made, here: Made) -> str:
-    """In what two differ, in words; "" if in nothing."""
-    old, new = asdict(there), asdict(here)
+    """In what two networks differ, in words; "" if in nothing."""
+    old, new = asdict(there), asdict(replace(here, stretch=there.stretch))
     return ", ".join(f"{key} {old[key]}, here {new[key]}" for key in old if old[key] != new[key])
 
 

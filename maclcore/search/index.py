@@ -71,8 +71,7 @@ class About:
         if about.get("format") != FORMAT:
             which = f"an index of format {about['format']}" if about else "no index of this program"
             raise ValueError(f"{which}, and this program reads format {FORMAT}: build it anew")
-        made, near = about["made"], about["approximate"]
-        about["made"] = Made(**{**made, "bands": tuple(made["bands"])})
+        near, about["made"] = about["approximate"], Made.of(about["made"])
         about["label_names"] = tuple(about["label_names"])
         about["approximate"] = near and Approximate(**near)
         return cls(**about)

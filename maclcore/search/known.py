@@ -15,16 +15,18 @@ RESERVED = {"cosine", "_distance", "_rowid", "_rowaddr"}
 
 
 class Known:
-    """What is known of the images of an archive, as rows of an index."""
+    """What is known of the images of an archive, as rows of an index.
 
-    def __init__(self, catalogue: Catalogue, contents: Sequence[str]) -> None:
+    `contents`: what tells one content from another; `places` (N, 2): longitude, latitude, or NaN.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, contents: Sequence[str], places: np.ndarray | None = None
+    ) -> None:
         self.catalogue, self.contents = catalogue, list(contents)
         self.label_names = np.array(catalogue.label_names, dtype=object)
         self.columns = own_columns(catalogue.columns)
-        places = getattr(catalogue, "coordinates", None)
-        if places is None:
-            places = np.full((len(catalogue), 2), np.nan)
-        self.places = places
+        self.places = np.full((len(catalogue), 2), np.nan) if places is None else places
 
     @property
     def types(self) -> dict[str, pa.DataType]:

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from maclcore.annotation.pictures import COLOURS
-from maclcore.data import bands, cache
+from maclcore.data import bands, cache, scenes
 from maclcore.data.catalogue import Catalogue
+from maclcore.data.stretch import Stretch
 
 THUMBNAIL = 128  # pixels of its longer side
 CHUNK = 256  # images that are read, embedded and written at once: what a killed build loses at most
@@ -32,18 +33,20 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads images of one archive for a network; can be sent to another process."""
+    """Reads images of one archive for a network; can be sent to another process.
 
-    decode: Callable[[Any], np.ndarray]
-    picture: Callable[[Any], Image.Image]
+    `read` gives the pixels of an image, and a picture of it of any size.
+    """
+
+    read: Callable[[Any], tuple[np.ndarray, Image.Image]]
 
     @classmethod
     def of(cls, catalogue: Catalogue, size: int) -> "Reader":
         if catalogue.drawn:
-            return cls(_first, _second)
+            return cls(_drawn)
         if catalogue.bands:
-            return cls(catalogue.decoder(size), partial(_colours, taken=catalogue.bands))
-        return cls(catalogue.decoder(size), cache.open_image)
+            return cls(partial(_stack, decode=catalogue.decoder(size), taken=catalogue.bands))
+        return cls(partial(_rgb, size=size, stretch=catalogue.stretch))
 
     def __call__(self, rows: Sequence[int], images: Sequence[Any]) -> Chunk:
         """Read `images`, whose rows are these, by threads; one that fails stops no other."""
@@ -53,7 +56,8 @@ class Reader:
     def one(self, image: Any) -> tuple[np.ndarray, bytes] | str:
         """Pixels and thumbnail, or what is wrong with the image."""
         try:
-            return self.decode(image), thumbnail(self.picture(image))
+            pixels, picture = self.read(image)
+            return pixels, thumbnail(picture)
         except (ValueError, OSError) as error:
             return str(error)
 
@@ -99,10 +103,22 @@ def file_of(image: Any) -> str:
     """Where an image lies: its file, the first one of those of its bands; "" if it is drawn."""
     if isinstance(image, bands.Stack):
         return str(next(iter(image.sources.values())).file)
-    return str(image) if isinstance(image, Path) else ""
+    return str(scenes.files_of(image)[0]) if isinstance(image, Path | scenes.Scene) else ""
 
 
 # --- Pictures -----------------------------------------------------------------------------------
+
+
+def _rgb(image: Any, size: int, stretch: Stretch | None) -> tuple[np.ndarray, Image.Image]:
+    """As `scenes.decode`, from the picture that is at hand then."""
+    picture = scenes.open_rgb(image, stretch)
+    return cache.square(picture, size), picture
+
+
+def _stack(
+    stack: bands.Stack, decode: Callable, taken: Sequence[bands.Band]
+) -> tuple[np.ndarray, Image.Image]:
+    return decode(stack), _colours(stack, taken)
 
 
 def _colours(stack: bands.Stack, taken: Sequence[bands.Band]) -> Image.Image:
@@ -113,9 +129,13 @@ def _colours(stack: bands.Stack, taken: Sequence[bands.Band]) -> Image.Image:
     height, width = (stack.window.side,) * 2 if stack.window else bands.grid(stack)
     scale = THUMBNAIL / max(height, width, THUMBNAIL)
     square = bands.decode(stack, shown, min(max(height, width), THUMBNAIL))
-    image = Image.fromarray(np.ascontiguousarray(square.transpose(1, 2, 0)).squeeze())
     sides = max(round(width * scale), 1), max(round(height * scale), 1)
-    return image.resize(sides, Image.Resampling.BILINEAR)
+    return _image(square).resize(sides, Image.Resampling.BILINEAR)
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    """Of (3, H, W), or of (1, H, W) in grey."""
+    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)).squeeze())
 
 
 def images_of(catalogue: Catalogue, size: int) -> Sequence[Any]:
@@ -136,11 +156,6 @@ class _Drawn(Sequence):
         return tuple(np.array(images[row]) for images in self.images)
 
 
-def _first(drawn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    return drawn[0]
-
-
-def _second(drawn: tuple[np.ndarray, np.ndarray]) -> Image.Image:
-    pixels = drawn[1]
-    shown = pixels[:3] if len(pixels) >= 3 else pixels[:1]
-    return Image.fromarray(np.ascontiguousarray(shown.transpose(1, 2, 0)).squeeze())
+def _drawn(drawn: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, Image.Image]:
+    pixels, shown = drawn
+    return pixels, _image(shown[:3] if len(shown) >= 3 else shown[:1])
