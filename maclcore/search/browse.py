@@ -25,12 +25,13 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from maclcore import paths, serving
-from maclcore.data.cache import open_image
 from maclcore.data.catalogue import RGB
+from maclcore.data.scenes import open_rgb
 from maclcore.search import contact_sheet, results
 from maclcore.search.embedder import GIVEN, Embedder, Made, of_made
 from maclcore.search.index import TABLE, Index, one_of
-from maclcore.search.posted import JPEG, box, dropped, has_examples, query_of, whole
+from maclcore.search.pixels import THUMBNAIL
+from maclcore.search.posted import JPEG, box, data_address, dropped, has_examples, query_of, whole
 from maclcore.search.query import Query, condition, find
 from maclcore.search.results import Answer
 
@@ -117,13 +118,16 @@ class Session:
         with self._open() as index:
             made = index.about.made
         with self._looking, TemporaryDirectory() as folder:
-            file = Path(folder) / "this file"
+            file = Path(folder) / "dropped.tif"  # whatever it is: its content says that
             file.write_bytes(content)
-            shown = open_image(file).convert("RGB")
-            vector = self._network(made).file(file)
+            try:
+                shown = open_rgb(file, made.stretch)
+                vector = self._network(made).file(file)
+            except (ValueError, ImportError) as error:
+                raise ValueError(str(error).removeprefix(f"{file.name}: ")) from error
         return {
             "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode(),
-            "thumbnail": _jpeg(shown, 128),
+            "thumbnail": data_address(_jpeg(shown, THUMBNAIL)),
         }
 
     def export(self, given: dict[str, Any]) -> tuple[str, bytes]:
@@ -147,7 +151,8 @@ class Session:
     def picture(self, name: str) -> tuple[str, bytes]:
         """Type and content of an image, of its file or else its thumbnail; KeyError for none.
 
-        Its file is read only where it lies in the archive's folder.
+        A file is read only where it lies in the archive's folder and is the image, neither more nor
+        less: those of tiles and of single bands have other names.
         """
         with self._open() as index:
             found = index.rows(names=[name], limit=1)
@@ -155,12 +160,14 @@ class Session:
                 raise KeyError(name)
             file = Path(found["file"][0] or "").resolve()
             folder = (paths.data_root() / index.about.archive).resolve()  # a name, or a path
-            if file.is_relative_to(folder) and file.is_file():
+            whole_file = file.stem == name.rsplit("/", 1)[-1] and file.is_file()
+            if whole_file and file.is_relative_to(folder):
                 try:
-                    return "image/jpeg", _encoded(open_image(file).convert("RGB"), LARGE)
-                except (ValueError, OSError):
-                    pass  # of bands, or damaged since: the index has its thumbnail
-            return "image/jpeg", index.thumbnail(name)
+                    with self._looking:  # one at a time, for they may be large
+                        return JPEG, _jpeg(open_rgb(file, index.about.made.stretch), LARGE)
+                except (ValueError, OSError, ImportError):
+                    pass  # the index has its thumbnail
+            return JPEG, index.thumbnail(name)
 
     def _network(self, made: Made) -> Embedder:
         if self._embedder is None or self._embedder.made != made:
@@ -274,7 +281,7 @@ def _extent(places: np.ndarray) -> list[float] | None:
 def _thumbnails(index: Index, names: list[str]) -> dict[str, str]:
     found = _taken(index, ["name", "thumbnail"], one_of("name", names))
     pairs = zip(found["name"].to_pylist(), found["thumbnail"].to_pylist(), strict=True)
-    return {name: _data(content) for name, content in pairs if content}
+    return {name: data_address(content) for name, content in pairs if content}
 
 
 def _item(row: dict[str, Any], columns: tuple[str, ...], pictures: dict[str, str]) -> dict:
@@ -300,19 +307,11 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _data(content: bytes) -> str:
-    return JPEG + base64.b64encode(content).decode()
-
-
-def _encoded(image: Image.Image, size: int) -> bytes:
+def _jpeg(image: Image.Image, size: int) -> bytes:
     content = io.BytesIO()
     image.thumbnail((size, size))
     image.save(content, "JPEG", quality=90)
     return content.getvalue()
-
-
-def _jpeg(image: Image.Image, size: int) -> str:
-    return _data(_encoded(image, size))
 
 
 # --- The server ----------------------------------------------------------------------------------
