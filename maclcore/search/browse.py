@@ -3,8 +3,9 @@
 The page is the standard library's server and one file of HTML, and no Voilà, which would start a
 kernel, and with it a copy of the network, for each visitor, and needs Jupyter where it runs. This
 one shares one network, works without Jupyter and inside it (a frame on localhost), and gives what
-the index holds, and of the disk nothing but that. Images come with the results that they belong to;
-one larger is asked for by its name, which is looked up in the index and never is a path.
+the index holds, and of the disk nothing but that and its archive's images. Small ones come with the
+results that they belong to; a larger one is asked for by its name, which is looked up in the index
+and never is a path.
 """
 
 import base64
@@ -73,7 +74,7 @@ class Session:
                 "where": self.where,
                 "title": about.title or about.archive,
                 "images": len(index),
-                "network": _known(about.made),
+                "network": repr(about.made),
                 "made_by": contact_sheet.network(about.made),
                 "takes_files": about.made.vector != GIVEN and about.made.bands == RGB,
                 "recall": about.approximate and about.approximate.recall_10,
@@ -183,7 +184,7 @@ class Session:
     def _open(self, given: dict[str, Any] | None = None) -> Iterator[Index]:
         """The index as it is now; Moved if what is given comes from one of another network."""
         index = Index(self.where)
-        if given and given.get("network") not in (None, _known(index.about.made)):
+        if given and given.get("network") not in (None, repr(index.about.made)):
             raise Moved("the index was made anew by another network: load this page again")
         try:
             yield index
@@ -220,10 +221,6 @@ class Session:
 def _quick(given: dict[str, Any]) -> bool:
     """Whether an approximate search is asked for, which is there for examples alone."""
     return given.get("approximate") is True
-
-
-def _known(made: Made) -> str:
-    return f"{made.run}/{made.network}/{made.vector}/{made.image_size}"
 
 
 def _version(index: Index) -> tuple[int, int]:
