@@ -11,8 +11,8 @@ and never is a path.
 import base64
 import io
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,7 @@ from PIL import Image
 from maclcore import paths, serving
 from maclcore.data.catalogue import RGB
 from maclcore.data.patches import found_again
-from maclcore.data.scenes import open_rgb
+from maclcore.data.scenes import files_of, open_rgb
 from maclcore.search import contact_sheet, results
 from maclcore.search.embedder import GIVEN, Embedder, Made, of_made
 from maclcore.search.index import TABLE, Index, one_of
@@ -153,23 +153,20 @@ class Session:
     def picture(self, name: str) -> tuple[str, bytes]:
         """Type and content of an image, of its file or else its thumbnail; KeyError for none.
 
-        A file is read only where it lies in the archive's folder and is the image, neither more nor
-        less: those of tiles and of single bands have other names.
+        Files are read only where all that the image is made of lies in the archive's folder.
         """
         with self._open() as index:
             found = index.rows(names=[name], limit=1)
             if not len(found):
                 raise KeyError(name)
-            file = Path(found["file"][0] or "").resolve()
+            file = Path(found["file"][0] or "")
             folder = (paths.data_root() / index.about.archive).resolve()  # a name, or a path
-            whole_file = file.stem == name.rsplit("/", 1)[-1] and file.is_file()
-            if whole_file and file.is_relative_to(folder):
-                try:
-                    image = found_again(file, name, index.about.options.get("tile", 0))
-                    with self._looking:  # one at a time, for they may be large
-                        return JPEG, _jpeg(open_rgb(image, index.about.made.stretch), LARGE)
-                except (ValueError, KeyError, OSError, ImportError):
-                    pass  # the index has its thumbnail
+            with suppress(ValueError, KeyError, OSError, ImportError):  # gone, changed, damaged
+                _is_inside([file], folder)
+                image = found_again(file, name, index.about.options.get("tile", 0))
+                _is_inside(files_of(image), folder)
+                with self._looking:  # one at a time, for they may be large
+                    return JPEG, _jpeg(open_rgb(image, index.about.made.stretch), LARGE)
             return JPEG, index.thumbnail(name)
 
     def _network(self, made: Made) -> Embedder:
@@ -304,6 +301,13 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"  # whole numbers come as these where some are missing
     return str(value)
+
+
+def _is_inside(files: Iterable[Path], folder: Path) -> None:
+    """ValueError for a file that is not in the folder, or leads out of it."""
+    for file in files:
+        if not file.resolve().is_relative_to(folder):
+            raise ValueError(f"{file} is not in {folder}")
 
 
 def _jpeg(image: Image.Image, size: int) -> bytes:
