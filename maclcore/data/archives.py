@@ -1,10 +1,10 @@
 """An archive as it lies on disk, found, checked, and told: images and multi-hot labels.
 
-A named archive lies in `<root>/<name>`, in its official tree (`readers`) or in the plain layout,
-which is also that of any folder of one's own: `images/<name>.<ext>` and `labels.csv`, whose first
-column is the image's name and whose others are one 0/1 column per label. Where there is a
-`labels.csv`, the plain layout is read. Images of many bands need a `bands.toml` beside it, too
-(`declared`).
+A named archive lies in `<root>/<name>`, in its official tree (`readers`) or in the plain layout:
+`images/<name>.<ext>` and `labels.csv`, whose first column is the image's name and whose others are
+one 0/1 column per label. Where there is a `labels.csv`, the plain layout is read. A folder of one's
+own may be so, or hold its images in any folders (`layout`), with a table of any form (`columns`) or
+none; images of many bands need a `bands.toml`, too (`declared`).
 """
 
 import difflib
@@ -123,7 +123,7 @@ def load_archive(
     bands: str = "",
     **options: Any,
 ) -> Archive:
-    """An archive by name, or a folder in the plain layout, decoded to `image_size` pixels.
+    """An archive by name, or a folder of one's own, decoded to `image_size` pixels.
 
     A name is one of `ARCHIVES` or of another folder in `root` (default: `MACL_DATA`), or else in
     the working folder; what has a separator, such as ./d, is a path.
@@ -132,8 +132,9 @@ def load_archive(
     Options are those of its reader: `n`, `seed` (of the two that are drawn); `min_pixels` (dlrsd,
     whdld: how many pixels of a mask make a label present, default 1); `labels="corrected"`
     (ml_aid: that table) or `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12:
-    `maclcore.data.sentinel`); `unlabelled`, `table` (of a folder of one's own: images without a
-    label, and the table of the labels, `maclcore.data.declared.read_folder`).
+    `maclcore.data.sentinel`); of a folder of one's own `unlabelled`, `table`, `label_columns` and
+    `labels_column` (images without a label, and what of which table are labels,
+    `maclcore.data.declared.read_folder`).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
     for an option that the archive does not have, ValueError for bands that it does not have. Warns

@@ -47,8 +47,6 @@ def read(
     except (ValueError, csv.Error, OSError) as error:
         reading.faults[UNREADABLE].append(f"{file.name}: {error}")
         return
-    said = len(reading.said)
-    reading.said += table.said
     of = meaning(reading, file.name, table, images, label_columns, labels_column)
     if of is None:
         return
@@ -56,7 +54,7 @@ def read(
     how = rows.lists(unlabelled) if of.listed is not None else rows.columns(unlabelled)
     names = f"names in column {table.header[of.name]!r}" if table.header[of.name] else "names first"
     what = f"read {len(table.lines):,} rows of {file.name}: {names}, {how}"
-    reading.said.insert(said, what)
+    reading.said = [what, *table.said, *reading.said]
     rows.keep()
 
 

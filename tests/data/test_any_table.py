@@ -14,6 +14,7 @@ from openpyxl import Workbook
 from maclcore.data import ArchiveError, ArchiveWarning
 from maclcore.data.archives import read_archive
 from maclcore.data.plain import write_labels
+from maclcore.data.reading import Reading
 
 STEMS = [f"{name}{i:02d}" for name in ("beach", "forest") for i in range(4)]
 LABELS = ["bare soil", "tree", "water"]
@@ -496,3 +497,32 @@ def test_what_pandas_writes_is_read(tmp_path_factory, separator, quoting, words,
     catalogue = read_archive(own)
     assert catalogue.label_names == tuple(labels)
     assert np.array_equal(catalogue.labels, Y.to_numpy())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(["sea", "split", "lat", "lon", "class", "labels", "x", "id", "Ω b"]),
+             min_size=1, max_size=4, unique=True),
+    st.sampled_from(["image", "", "id", "labels", "class"]),
+    st.sampled_from([("1", "0"), ("1.0", "0.0"), ("1", "0.0")]),
+    st.sampled_from(",;\t"),
+    st.data(),
+)  # fmt: skip
+def test_tables_of_the_plain_layout_are_read_as_they_ever_were(
+    tmp_path_factory, labels, name, words, separator, data
+):
+    """By the strict reading, which that of the official archives is."""
+    own = folder_of(tmp_path_factory.mktemp("own"))
+    bits = data.draw(st.lists(st.booleans(), min_size=8 * len(labels), max_size=8 * len(labels)))
+    rows = np.array(bits).reshape(8, -1)
+    rows[:, 0] |= ~rows.any(axis=1)
+    lines = [
+        [stem, *(words[not cell] for cell in row)] for stem, row in zip(STEMS, rows, strict=True)
+    ]
+    text = "\n".join(separator.join(line) for line in [[name, *labels], *lines[::-1]])
+    (own / "labels.csv").write_text(text, encoding="utf-8-sig")
+    strict, catalogue = Reading(own), read_archive(own)
+    strict.read_plain()
+    assert not any(strict.faults.values()) and strict.label_names == catalogue.label_names
+    assert np.array_equal([strict.rows[name][1] for name in catalogue.names], catalogue.labels)
+    assert not catalogue.columns and np.array_equal(catalogue.labels, rows)
