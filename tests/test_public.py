@@ -106,7 +106,7 @@ def test_the_core_works_without_extras():
         ("import maclcore.evaluation.transfer", "train"),
         ("import maclcore.experiments.sweep", "train"),
         ("import maclcore.audit.claims", "train"),
-        ("import maclcore.search.example", "train"),
+        ("import maclcore.search.query", "train"),
         ("import maclcore.annotation.answers", "train"),
         ("import maclcore.progress", "train"),
         ("from maclcore.plots import use_style", "plots"),

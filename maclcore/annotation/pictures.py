@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from maclcore.data import ArchiveError, bands, cache
+from maclcore.data import ArchiveError, bands
 from maclcore.data.bands import Stack
 from maclcore.data.declared import read_folder
-from maclcore.data.reading import ABSENT, Reading, message
+from maclcore.data.own import SCALE, find_stretch
+from maclcore.data.patches import together
+from maclcore.data.reading import ABSENT, Reading, image_key, message
+from maclcore.data.scenes import files_of, open_rgb
 
 #: what is shown of many bands: Sentinel-2's, or those of a product of one's own
 COLOURS = ("B4,B3,B2", "red,green,blue")
@@ -36,11 +39,15 @@ class Pictures:
         else:
             root = folder / "images"
             reading.images = dict(reading.files(root if root.is_dir() else folder))
+            together(reading, reading.images, lambda file: image_key(file.name))
+            find_stretch(reading)
+            reading.faults.pop(SCALE, None)  # then these cannot be shown, and others can
         images = {image.stem: image for image in reading.images.values()}
         kind = "file name that is no UTF-8: rename it"
         reading.faults[kind] += [ascii(name) for name in images if not _is_text(name)]
         _raise(reading, "annotated")
         self._images, self._products = images, reading.products
+        self._stretch = reading.stretch
         self.names = tuple(sorted(images))
 
     def shown(self, name: str) -> tuple[str, bytes]:
@@ -49,16 +56,18 @@ class Pictures:
         ValueError that names the image, and says what is wrong with it.
         """
         image = self._images[name]
-        files = [image] if isinstance(image, Path) else [s.file for s in image.sources.values()]
         inside = os.path.realpath(self.folder)
-        for file in files:
+        for file in files_of(image):
             if os.path.commonpath([inside, os.path.realpath(file)]) != inside:
                 raise ValueError(f"{name}: {file.name} is a link out of the folder: copy the image")
         try:
-            pixels = cache.open_image(image) if isinstance(image, Path) else self._colours(image)
+            if isinstance(image, Stack):
+                pixels = self._colours(image)
+            else:
+                pixels = open_rgb(image, self._stretch)
         except OSError as error:
             raise ValueError(f"{name}: {error.strerror or error}") from error
-        return _encoded(pixels.convert("RGB"))
+        return _encoded(pixels)
 
     def _colours(self, stack: Stack) -> Image.Image:
         """Red, green and blue of an image of many bands, as networks are given them."""

@@ -4,6 +4,7 @@ Runs are compared seed by seed. A seed has its own split, so that the spread of 
 differences holds the luck of training, of the split and of the queries.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +22,9 @@ from maclcore.data import load_archive, make_split
 from maclcore.data.readers import READERS
 from maclcore.evaluation.reference import chance, oracle
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments.tables import paper_table, weights_label
+from maclcore.experiments.tables import paper_table, stored_experiment, weights_label
 from maclcore.labels import LabelStatistics, jaccard
-from maclcore.losses import LOSSES, method_label, pair_weights
+from maclcore.losses import LOSSES, entry, method_label, pair_weights
 from maclcore.store import Run, collect, write_csv
 
 #: archives of Tables 4 to 6
@@ -41,6 +42,7 @@ class Evidence:
     """Everything that a check may look at; it reads files and computes nothing large."""
 
     runs: pd.DataFrame  #: `comparable_runs`
+    companions: pd.DataFrame  #: `companion_runs`
     rare: pd.DataFrame  #: the same rows as far as measured, metrics over `rare_queries`
     labels: pd.DataFrame  #: `label_statistics`, indexed by (archive, quantity)
     tables: dict[str, pd.DataFrame]  #: archive -> Table 4, 5 or 6, in percent
@@ -59,6 +61,7 @@ class Evidence:
         rare = (pd.read_csv(measured) if measured.is_file() else rare).set_index("run_id")
         return cls(
             runs=runs,
+            companions=companion_runs(),
             rare=runs.drop(columns=list(METRICS)).join(rare[list(METRICS)], how="inner"),
             labels=pd.read_csv(labels, index_col=["archive", "quantity"]),
             tables={name: paper_table(name) for name in ARCHIVES},
@@ -119,6 +122,19 @@ def comparable_runs() -> pd.DataFrame:
     return pd.concat([rows[~scratch], *(rows[scratch].assign(weights=w) for w in choices)])
 
 
+def companion_runs() -> pd.DataFrame:
+    """Stored runs of SoftCon's and AdaGC's experiments on real archives, with the `method` of each
+    and its `experiment`; a run that belongs to two is in both."""
+    names = ("soft_weight", "weak_labels", "weak_network", "calibration")
+    rows = pd.concat([stored_experiment(name).assign(experiment=name) for name in names])
+    methods = []
+    for row in rows.itertuples():
+        given = json.loads(row.loss_params) | json.loads(row.method_params)
+        defaults = {**entry(row.loss).defaults, "labels_per_image": given.get("labels_per_image")}
+        methods.append(method(row.loss, **{k: v for k, v in given.items() if v != defaults.get(k)}))
+    return rows.assign(method=methods).rename(columns={"test: macro mAP": "macro mAP"})
+
+
 @dataclass(frozen=True)
 class Lead:
     """By how much a method is ahead of rivals in one quantity, seed by seed, in percent points."""
@@ -164,7 +180,7 @@ def told(leads: Iterable[Lead]) -> str:
         rival = table["mean"].idxmin()
         mean, low, high, n = table.loc[rival]
         interval = f" [{low:+.1f}, {high:+.1f}]" if n > 1 else ""
-        gap = f"{one.metric} {mean:+.1f}{interval}".replace("-", "−")
+        gap = f"{one.metric} " + f"{mean:+.1f}{interval}".replace("-", "−")
         gaps.setdefault(f"{one.title} − {describe(rival)}, n = {n:.0f}", []).append(gap)
     return "; ".join(f"{pair}: {', '.join(dict.fromkeys(gap))}" for pair, gap in gaps.items())
 

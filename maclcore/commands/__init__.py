@@ -11,22 +11,42 @@ from maclcore.extras import need
 
 need("train", __name__)
 
-from maclcore.commands import annotate, batch, complete, data, runs, search, train
+from maclcore.commands import (
+    annotate,
+    batch,
+    browse,
+    complete,
+    data,
+    embed,
+    evaluate,
+    index,
+    runs,
+    search,
+    train,
+)
 
 VERBS: dict[str, Callable[..., None]] = {
     "data": data.data,
     "annotate": annotate.annotate,
     "complete": complete.complete,
     "train": train.train,
-    "evaluate": train.evaluate,
+    "evaluate": evaluate.evaluate,
     "runs": runs.runs,
     "sweep": batch.sweep,
     "notebooks": batch.notebooks,
     "claims": batch.claims,
+    "index": index.show,
+    "embed": embed.embed,
     "search": search.search,
+    "browse": browse.browse,
 }
 SECOND: dict[tuple[str, ...], Callable[..., None]] = {
     ("data", "prepare"): data.prepare,
+    ("index", "build"): index.build,
+    ("index", "add"): index.add,
+    ("index", "remove"): index.remove,
+    ("index", "show"): index.show,
+    ("index", "approximate"): index.approximate,
     ("runs", "compare"): runs.compare,
     ("runs", "pack"): runs.pack,
     ("runs", "unpack"): runs.unpack,

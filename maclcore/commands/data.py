@@ -13,6 +13,8 @@ def data(
     *,
     image_size: int = 64,
     bands: str = "",
+    tile: int = 0,
+    stretch: str = "",
     official: bool = False,
     table: str = "",
     label_columns: str = "",
@@ -34,6 +36,9 @@ def data(
         archive: synthetic, synthetic_sentinel, {archives}, or a folder with images.
         image_size: side of the decoded images in pixels.
         bands: of images of many bands those to take, such as B4,B3,B2, s2 or s1; default: all.
+        tile: cut the images of a folder of your own that are larger into squares of so many pixels.
+        stretch: the values that become black and white, as 0,3000, of images of a folder of your
+            own of more than 8 bits; default: percentiles of their pixels.
         official: show the official split, where the images' names, or the column `split` of a
             table, tell it, not a random one.
         table: of a folder of images its table; default: labels.csv, or the only one there.
@@ -49,8 +54,13 @@ def data(
     from maclcore.data.reading import printable
 
     columns = next(csv.reader([label_columns]), [])
-    given = {"table": table, "label_columns": columns, "labels_column": labels_column}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    given: dict[str, Any] = {
+        "table": table,
+        "label_columns": columns,
+        "labels_column": labels_column,
+    }
+    given |= {"tile": tile, "stretch": stretch}
+    options = {name: value for name, value in given.items() if value}
     try:
         found = load_archive(archive, image_size=image_size, root=data, bands=bands, **options)
     except ArchiveError as error:

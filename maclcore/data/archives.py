@@ -31,6 +31,7 @@ from maclcore.data.readers import READERS, official_test
 from maclcore.data.reading import PLAIN_TREE, ArchiveError, Reading, message, warn
 from maclcore.data.sentinel import SENTINEL
 from maclcore.data.split import Split, make_split, official_split, parts_of, told_split
+from maclcore.data.stretch import Stretch
 
 READERS.update(SENTINEL)
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
@@ -58,6 +59,7 @@ class Archive:
     bands: tuple[str, ...] = RGB  #: what the C channels are
     places: tuple[str, ...] = ()  #: of each image, where some belong together in a split
     grounds: tuple[str, ...] = ()  #: what each shows, where some show the same, in other seasons
+    stretch: Stretch | None = None  #: of images of more than 8 bits which values they show
     #: (N, L) how many pixels of a mask each label has, where there are masks; counted when asked
     areas: Callable[[], np.ndarray] | None = None
     parts: tuple[str, ...] = ()  #: of each image train, validation or test, where its table tells
@@ -329,6 +331,7 @@ def _finish(matched: Matched, image_size: int) -> Archive:
         places=of.places,
         grounds=tuple(f"{p} {w}" for p, w in zip(of.places, windows, strict=bool(of.places))),
         areas=of.areas,
+        stretch=of.stretch,
         parts=parts_of(of.columns),
         said=of.said,
     )
@@ -348,6 +351,7 @@ def _archive(
     places=(),
     grounds=(),
     areas=None,
+    stretch=None,
     parts=(),
     said=(),
 ) -> Archive:
@@ -356,5 +360,5 @@ def _archive(
     digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
     of = fingerprint, title, footnote, tuple(contents), bands, places
-    of += (grounds if len(set(grounds)) < len(grounds) else (), areas, parts, said)
+    of += (grounds if len(set(grounds)) < len(grounds) else (), stretch, areas, parts, said)
     return Archive(name, images, labels, label_names, names, *of)

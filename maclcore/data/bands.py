@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -118,6 +119,10 @@ class Stack:
     @property
     def stem(self) -> str:
         return self.name
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(source.file for source in self.sources.values())
 
 
 class Band(NamedTuple):
@@ -246,6 +251,8 @@ def opened(file: Path) -> Iterator[Any]:
     import rasterio
     import zarr
 
+    # no image needs one; for good, because a thread cannot say it for itself
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")
     try:
         if file.suffix == ".zip":
             with zarr.storage.ZipStore(file, mode="r") as store:

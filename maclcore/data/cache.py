@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 from tqdm.auto import tqdm
 
 from maclcore import paths
@@ -34,6 +34,8 @@ RESIZE_RULE = "1: whole image, 8-bit RGB, antialiased bilinear to SxS, aspect ra
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "JPEG2000")  # none that can run code
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
 PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where Pillow looks for it
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how they begin, the last two BigTIFFs
+KINDS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex float"}
 MAX_PIXELS = 2**26  # 8192 x 8192; what is larger is taken for a decompression bomb
 CHUNK = 256  # images in flight, so that memory does not grow with the archive
 
@@ -55,22 +57,22 @@ def open_image(file: Path) -> Image.Image:
     try:
         with open(file, "rb") as stream:
             image = Image.open(stream, formats=FORMATS)
-            bits = _depth(image, stream)
+            bits = depth(image, stream)
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width} x {image.height} pixels"
-                reason = f"{size}, a decompression bomb? Tile or shrink it"
+                reason = f"{size}, a decompression bomb? Tile it (as TIFF, --tile 256) or shrink it"
             elif bits > 8:  # of several channels Pillow would keep the high bytes, without a word
                 channels = f"mode {image.mode}, {bits} bits a channel"
                 reason = f"pixels are not 8-bit ({channels}); scale and convert it to 8-bit RGB"
             else:
                 image.load()
                 # Masks too: labels do not see it, and a mask then lies as its image does.
-                if _is_turned(image):
+                if orientation(image) > 1:
                     image.info.pop("exif", None)  # else it is written anew, for which it may be bad
                     ImageOps.exif_transpose(image, in_place=True)
                 return image
     except Image.UnidentifiedImageError:
-        reason = "not an image" if file.stat().st_size else "an empty file"
+        reason = _unidentified(file)
     except Exception as error:  # a broken file can make a decoder raise anything
         reason = f"{error or type(error).__name__}"
     raise ValueError(f"{file.name}: {reason}")
@@ -78,11 +80,47 @@ def open_image(file: Path) -> Image.Image:
 
 def decode(file: Path, size: int) -> np.ndarray:
     """(3, size, size) uint8 by `RESIZE_RULE`; ValueError as `open_image`."""
-    image = open_image(file).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+    return square(open_image(file).convert("RGB"), size)
 
 
-def _depth(image: Image.Image, stream: BinaryIO) -> int:
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """(3, size, size) uint8 of an image of mode RGB, by `RESIZE_RULE`."""
+    resized = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized).transpose(2, 0, 1)
+
+
+def tiff_tags(file: Path) -> Mapping[int, Any]:
+    """The tags of a TIFF's first image by number; {} of a file that is none, or is broken."""
+    with open(file, "rb") as stream:
+        head = stream.read(16)
+        if head[:4] not in TIFFS:
+            return {}
+        try:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head[: 16 if b"+" in head[:4] else 8])
+            stream.seek(tags.next)
+            tags.load(stream)
+            return tags
+        except Exception:  # a broken file can make it raise anything
+            return {}
+
+
+def _unidentified(file: Path) -> str:
+    """What a file is that Pillow cannot read."""
+    if not file.stat().st_size:
+        return "an empty file"
+    tags = tiff_tags(file)
+    if not tags:
+        return "not an image"
+    bands = tags.get(ExifTags.Base.SamplesPerPixel, 1)
+    bits = tags.get(ExifTags.Base.BitsPerSample, (1,))[0]
+    kind = KINDS.get(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0], "")
+    return (
+        f"a TIFF of {bands} bands, {kind}{bits}: it can be read where it lies in a folder of one's "
+        "own; here, export red, green and blue of it in 8 bits"
+    )
+
+
+def depth(image: Image.Image, stream: BinaryIO) -> int:
     """Bits a channel in the file, of an image just opened from it: the mode may have fewer."""
     if image.format == "TIFF":  # Pillow reads only channels of one depth
         return image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))[0]
@@ -96,12 +134,13 @@ def _depth(image: Image.Image, stream: BinaryIO) -> int:
     return 8
 
 
-def _is_turned(image: Image.Image) -> bool:
-    """Whether EXIF data say that the image does not lie as it is stored."""
+def orientation(image: Image.Image) -> int:
+    """How EXIF data say that the image lies, 1 to 8; 1, as it is stored, if they say nothing."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+        number = image.getexif().get(ExifTags.Base.Orientation)
+        return number if number in range(2, 9) else 1
     except Exception:  # unreadable EXIF data do not make an image unreadable
-        return False
+        return 1
 
 
 def cached_rows(
@@ -154,11 +193,10 @@ def _mapped(target: Path) -> np.ndarray | None:
 
 
 @contextmanager
-def _no_stray_warnings() -> Iterator[None]:
+def no_stray_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
         warnings.filterwarnings("ignore", "Corrupt EXIF data")  # then there are none
-        warnings.filterwarnings("ignore", "Dataset has no geotransform")  # bands need none
         logger = logging.getLogger("PIL.TiffImagePlugin")  # of many bands Pillow says it has none
         before, logger.disabled = logger.disabled, True
         try:
@@ -169,7 +207,7 @@ def _no_stray_warnings() -> Iterator[None]:
 
 def _write_rows(temporary: Path, function: Callable, files: Sequence[Any], what: str) -> None:
     # Plain writes, not a writable memory map: a full disk is then an OSError, not a crash.
-    with open(temporary, "wb") as out, _no_stray_warnings():
+    with open(temporary, "wb") as out, no_stray_warnings():
         for i, row in enumerate(_parallel(function, files, what)):
             if i == 0:
                 header = np.lib.format.header_data_from_array_1_0(row)
@@ -202,7 +240,7 @@ def content_hashes(files: Sequence[Path], progress: bool = False) -> list[str]:
     stamps = {str(file): stamp(file) for file in files}
     hashes = {file: known[file][-1] for file, s in stamps.items() if known.get(file, "?")[:-1] == s}
     if stale := [file for file in files if str(file) not in hashes]:
-        with _no_stray_warnings():
+        with no_stray_warnings():
             fresh = _parallel(_content_hash, stale, "Hashing" * progress)
             hashes |= zip(map(str, stale), fresh, strict=True)
         # A file changed in the last two seconds may change again within one tick of its clock.
@@ -229,7 +267,7 @@ def _mark(stream: BinaryIO) -> str:
     """
     try:
         image = Image.open(stream, formats=FORMATS)
-        if _depth(image, stream) > 8:
+        if depth(image, stream) > 8:
             return " deep"
         if image.format == "PNG":  # the data may follow the pixels, which are not read for nothing
             stream.seek(0)
@@ -237,7 +275,7 @@ def _mark(stream: BinaryIO) -> str:
             if not any(place in content for place in PNG_EXIF):
                 return ""
         fits = image.width * image.height <= MAX_PIXELS
-        return " turned" if fits and image.format != "TIFF" and _is_turned(image) else ""
+        return " turned" if fits and image.format != "TIFF" and orientation(image) > 1 else ""
     except Exception:  # as in `open_image`, which will say what is wrong
         return ""
 

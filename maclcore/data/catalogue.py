@@ -3,17 +3,19 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maclcore.data import bands as stacked
-from maclcore.data import cache
+from maclcore.data import cache, scenes
 from maclcore.data.bands import Band
+from maclcore.data.coordinates import centres
 from maclcore.data.reading import ABSENT, PLAIN_TREE, ArchiveError, Reading, message, warn
 from maclcore.data.stacks import take
+from maclcore.data.stretch import Stretch
 
 RGB = ("red", "green", "blue")
 UNDECODED = "image that cannot be decoded: convert it, copy it again, or remove it and its row"
@@ -25,9 +27,9 @@ UNKNOWN = (np.nan, np.nan)
 class Catalogue:
     """The images of an archive and what is known of each, in the order of their names.
 
-    `images` are what `decode` reads: files, or `Stack`s of bands. `labels` (N, L) bool; a row
-    without any is an image of which none is known. `columns`: what else the table says, a value an
-    image, None where it says none. `said`: in a line each, how the folder was understood.
+    `images` are what `decode` reads: files, `Scene`s, or `Stack`s of bands. `labels` (N, L) bool; a
+    row without any is an image of which none is known. `columns`: what else the table says, a value
+    an image, None where it says none. `said`: in a line each, how the folder was understood.
     """
 
     name: str
@@ -43,7 +45,8 @@ class Catalogue:
     areas: Callable[[], np.ndarray] | None = None
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     said: tuple[str, ...] = ()
-    coordinates: np.ndarray | None = None  #: (N, 2) float64 degrees east and north, NaN if unknown
+    stretch: Stretch | None = None  #: of images of more than 8 bits which values they show
+    told: np.ndarray | None = None  #: (N, 2) longitude and latitude, where the table tells them
     drawn: Callable[[int], Any] | None = None  #: the `Archive` that is drawn at a size
 
     def __len__(self) -> int:
@@ -60,7 +63,20 @@ class Catalogue:
         """All that the pixels of a decoded image depend on beside its file's content."""
         if self.bands:
             return json.dumps([stacked.RULE, size, self.bands])
-        return f"{cache.RESIZE_RULE}, S={size}"
+        return scenes.rule(size, self.stretch)
+
+    @cached_property
+    def coordinates(self) -> np.ndarray | None:
+        """(N, 2) longitude and latitude, WGS84, of each image's centre; None without any.
+
+        As the table tells them, or else the files (`centres`); of tiles the other way round.
+        """
+        found = None if self.drawn else centres(self.images)
+        if self.told is None or found is None:
+            return found if self.told is None else self.told
+        tiles = np.array([[getattr(image, "window", None) is not None] for image in self.images])
+        first, second = np.where(tiles, found, self.told), np.where(tiles, self.told, found)
+        return np.where(np.isnan(first), second, first)
 
     def decode(self, row: int, size: int) -> np.ndarray:
         """(C, size, size) uint8 of an image; ValueError, which names it, if it cannot be read."""
@@ -71,7 +87,7 @@ class Catalogue:
     def decoder(self, size: int) -> Callable[[Any], np.ndarray]:
         if self.bands:
             return partial(stacked.decode, bands=self.bands, size=size)
-        return partial(cache.decode, size=size)
+        return scenes.decoder(size, self.stretch)
 
     def contents(self, rows: Sequence[int] | None = None, progress: bool = False) -> list[str]:
         """Of each image a hash of its file's content, and of how it is read."""
@@ -79,7 +95,7 @@ class Catalogue:
             of = self.drawn(64).contents
             return [of[i] for i in (range(len(self)) if rows is None else rows)]
         images = list(self.images) if rows is None else [self.images[i] for i in rows]
-        hashes = stacked.contents if self.bands else cache.content_hashes
+        hashes = stacked.contents if self.bands else scenes.contents
         return hashes(images, progress) if images else []
 
 
@@ -123,8 +139,9 @@ class Matched:
             if self.bands:
                 of = (self.images, self.bands, size, reading.progress)
                 return stacked.cached_stacks(stem, *of)
-            rule, decode = f"{cache.RESIZE_RULE}, S={size}", partial(cache.decode, size=size)
-            return cache.cached_rows(stem, rule, decode, self.images, reading.progress)
+            rule, decode = scenes.rule(size, reading.stretch), scenes.decoder(size, reading.stretch)
+            hashes = scenes.contents(self.images, reading.progress)
+            return cache.cached_rows(stem, rule, decode, self.images, reading.progress, hashes)
         except cache.Unreadable as error:
             kind = (
                 "image that cannot be decoded: convert it, copy it again, or remove it and its row"
@@ -155,9 +172,10 @@ class Matched:
             footnote=reading.footnote,
             bands=self.bands,
             places=tuple(places) if reading.places else (),
+            stretch=reading.stretch,
             areas=None if reading.areas is None else partial(_in_order, reading.areas, keys, names),
             columns={x: tuple(map(of.get, keys)) for x, of in reading.columns.items()},
-            coordinates=np.array([known.get(k, UNKNOWN) for k in keys]) if known else None,
+            told=np.array([known.get(k, UNKNOWN) for k in keys]) if known else None,
             said=tuple(reading.said),
         )
 

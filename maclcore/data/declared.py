@@ -57,6 +57,7 @@ from maclcore.data.bands import (
 )
 from maclcore.data.layout import Images, class_folders, find_images, find_table
 from maclcore.data.maps import class_pixels, present
+from maclcore.data.own import prepared, spread
 from maclcore.data.reading import ABSENT, Reading, image_key
 from maclcore.data.stacks import Found, find_bands, first_order
 
@@ -118,6 +119,8 @@ def read_folder(
     table: str | Path = "",
     label_columns: Sequence[str] = (),
     labels_column: str = "",
+    tile: int = 0,
+    stretch: Any = None,
 ) -> None:
     """A folder of one's own: as its `bands.toml` declares, or its images and a table, if any.
 
@@ -126,18 +129,24 @@ def read_folder(
     `unlabelled`: an image without a row, or without a label, is one of which no label is known.
     `table`: one of one's own, in the folder or the working folder. `label_columns`: of a table the
     columns of 0 and 1 that are labels; `labels_column`: the one that names them.
+    `tile`: cut images larger than that into squares of so many pixels. `stretch`: of images of more
+    than 8 bits the values that become black and white, as `Stretch.of` takes them; default: found
+    in their pixels. A bands.toml says both itself.
     """
     read = partial(
         rows.read, unlabelled=unlabelled, label_columns=label_columns, labels_column=labels_column
     )
     if (file := reading.folder / "bands.toml").is_file():
+        if tile or stretch is not None:
+            raise ValueError("tile and stretch are of a folder without bands.toml, which says them")
         _read_bands(reading, file, table, read)
     else:
-        images = find_images(reading)
+        images = prepared(reading, find_images(reading), tile, stretch)
         if found := find_table(reading, images, table):
             read(reading, found, images)
         elif not reading.images:
             reading.faults[ABSENT].append(str(reading.folder / "labels.csv"))
+        spread(reading)
         if not reading.label_names and not any(reading.faults.values()):
             class_folders(reading)
     if unlabelled or not reading.label_names:

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from maclcore.data import cache, tables
+from maclcore.data.patches import together
 from maclcore.data.reading import ABSENT, DUPLICATE, Reading, image_key
+from maclcore.data.scenes import Scene, location
 from maclcore.data.split import PARTS
 
 TWO_FOLDERS = (
@@ -117,7 +119,7 @@ def find_images(reading: Reading) -> Images:
     root = reading.folder / "images"
     loose = not root.is_dir()
     root = reading.folder if loose else root
-    found: dict[tuple[str, ...], Path] = {}
+    found: dict[tuple[str, ...], Path | Scene] = {}
     for file in walk(reading, root):
         own = file.relative_to(root)
         if file.suffix.lower() not in cache.SUFFIXES:
@@ -131,16 +133,18 @@ def find_images(reading: Reading) -> Images:
         reading.faults[ABSENT].append(str(reading.folder / "images"))
     elif not found:
         reading.faults["folder without an image: is it unpacked?"].append(str(root))
-    base = common_folder(list(found.values()), root)
+    together(reading, found, lambda file: path_key(file.relative_to(root).as_posix()))
+    located = {path: location(image) for path, image in found.items()}
+    base = common_folder(list(located.values()), root)
     depth = len(base.relative_to(root).parts)
-    paths = {path[depth:]: file for path, file in found.items()}
+    paths = {path[depth:]: image for path, image in found.items()}
     recurring = [stem for stem, n in Counter(path[-1] for path in paths).items() if n > 1]
     if not recurring:
-        reading.images = {path[-1]: file for path, file in paths.items()}
+        reading.images = {path[-1]: image for path, image in paths.items()}
         return Images({path[-1]: path for path in paths})
-    reading.images = {"/".join(path): file for path, file in paths.items()}
-    for key, file in reading.images.items():
-        reading.names[key] = file.relative_to(base).with_suffix("").as_posix()
+    reading.images = {"/".join(path): image for path, image in paths.items()}
+    for key, image in reading.images.items():
+        reading.names[key] = location(image).relative_to(base).with_suffix("").as_posix()
     one = min(reading.names[key] for key, path in zip(reading.images, paths, strict=True)
               if path[-1] == recurring[0])  # fmt: skip
     reading.said.append(
@@ -183,7 +187,7 @@ def class_folders(reading: Reading) -> None:
     They do if each image lies in one folder, and these in one. Folders for train, validation and
     test above them, or instead of them, are a column `split`.
     """
-    files = reading.images
+    files = {key: location(image) for key, image in reading.images.items()}
     base = common_folder(list(files.values()), reading.folder)
     folders = {key: list(file.relative_to(base).parts[:-1]) for key, file in files.items()}
     if all(of and of[0].casefold() in PARTS for of in folders.values()):

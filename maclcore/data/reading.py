@@ -18,6 +18,8 @@ from maclcore.data import cache, tables
 
 if TYPE_CHECKING:
     from maclcore.data.bands import Product, Stack
+    from maclcore.data.scenes import Scene
+    from maclcore.data.stretch import Stretch
 
 # spellings of the distributed tables, and Table 3's
 SINGULAR = {"buildings": "building", "cars": "car", "tanks": "tank", "trees": "tree"}
@@ -74,7 +76,7 @@ class Reading:
     label_names: tuple[str, ...] = ()
     key: Callable[[str], str] = image_key  # what makes a row's name unique
     size: int | None = None  # images of the whole archive; None: not checked
-    images: "dict[str, Path | Stack]" = field(default_factory=dict)
+    images: "dict[str, Path | Stack | Scene]" = field(default_factory=dict)
     rows: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # where, (L,) bool
     names: dict[str, str] = field(default_factory=dict)  # of images that have not their file's
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)  # what else a table says
@@ -83,6 +85,9 @@ class Reading:
     products: "list[Product]" = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     areas: Callable[[], dict[str, np.ndarray]] | None = None  # (L,) pixels of each label
+    tiles: dict[str, str] = field(default_factory=dict)  # of each tile's key its image's
+    stretch: "Stretch | None" = None  # of images of more than 8 bits
+    said: list[str] = field(default_factory=list)  # how the folder was understood
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 

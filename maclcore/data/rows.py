@@ -13,6 +13,7 @@ from maclcore.data.cells import SEPARATORS, degrees, labels_in, separator_of, ty
 from maclcore.data.columns import LATITUDE, LONGITUDE, Meaning, meaning, named
 from maclcore.data.layout import TWO_FOLDERS, Images, Several, path_key
 from maclcore.data.reading import ABSENT, DUPLICATE, ROWS, Reading
+from maclcore.data.scenes import location
 from maclcore.data.split import parts_of
 from maclcore.data.tables import Table
 
@@ -77,7 +78,7 @@ class Rows:
             where = self.where(i)
             if isinstance(key, Several):
                 files = [self.reading.images[one] for one in key.keys]
-                own = (str(Path(file).relative_to(self.reading.folder)) for file in files)
+                own = (str(location(file).relative_to(self.reading.folder)) for file in files)
                 faults[TWO_FOLDERS].append(f"{where}: {' or '.join(own)}")
                 continue
             alone = self.of.listed is None and not self.of.others

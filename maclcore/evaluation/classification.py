@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from maclcore.evaluation.statistics import bootstrap_of, holm
 from maclcore.labels import as_labels
@@ -81,10 +82,12 @@ def differences(
     labels: (N, L) bool, the images by name.
     As `statistics.compare`: `difference` with its interval `low` to `high`, by drawing the same
     images of both (`bootstrap_of`), which holds the luck of images and runs; `p` of exchanging the
-    two methods' scores of an image in all runs that have it, at random `resamples` times, which
-    holds that of the images alone, and has less power where the methods' scores are on other
-    scales, which it mixes; `holm` of it over the methods, metric by metric; in how many of
-    the `replicates` the method is `ahead`. ValueError for an unknown reference.
+    two methods' answers to an image in all runs that have it, at random `resamples` times, which
+    holds that of the images alone. What is exchanged is, for macro mAP, an image's place in the
+    order of a label, so that methods whose scores have other scales are not mixed; for micro mAP,
+    whose order is across labels, and for F1 it is the scores. `holm` of it over the methods, metric
+    by metric; in how many of the `replicates` the method is `ahead`. ValueError for an unknown
+    reference.
     """
     if reference not in predictions:
         raise ValueError(f"no method {reference!r} among {', '.join(predictions)}")
@@ -252,7 +255,10 @@ class _Paired:
         y = labels.loc[one.index].to_numpy()
         scores = one.to_numpy(), other.loc[one.index].to_numpy()
         self.one, self.other = (_Weighed(values, y) for values in scores)
-        self.both = _Weighed(np.concatenate(scores), np.concatenate([y, y]))
+        twice, known = np.concatenate([y, y]), y.any(axis=1)
+        self.both = _Weighed(np.concatenate(scores), twice)
+        places = [rankdata(values[known], axis=0) for values in scores]
+        self.places = _Weighed(np.concatenate(places), twice[np.concatenate([known, known])])
         self.images = list(one.index[y.any(axis=1)])
 
     def __len__(self) -> int:
@@ -264,7 +270,10 @@ class _Paired:
     def exchanged(self, heads: np.ndarray) -> np.ndarray:
         """The same where the methods have changed places on the images with heads, (B, n) 0/1."""
         own, exchanged = np.hstack([1 - heads, heads]), np.hstack([heads, 1 - heads])
-        return self.both(own) - self.both(exchanged)
+        gaps = self.both(own) - self.both(exchanged)
+        macro = SCORES.index("macro mAP")
+        gaps[:, macro] = (self.places(own) - self.places(exchanged))[:, macro]
+        return gaps
 
 
 class _Ranking:

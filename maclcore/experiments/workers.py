@@ -54,15 +54,24 @@ def place(
     """
     if workers < 1:
         raise ValueError(f"workers must be positive, got {workers}")
-    if scheduler and jobqueue:
-        raise ValueError("give either the address of a scheduler or a job queue, not both")
-    if jobqueue and jobqueue not in QUEUES:
-        raise ValueError(f"jobqueue must be one of {', '.join(QUEUES)}, got {jobqueue!r}")
     if not scheduler and not jobqueue:
         with nullcontext(Here()) if workers == 1 else Processes(workers) as here:
             yield here
         return
-    need("cluster", "a sweep on other machines")
+    with cluster(workers, scheduler, jobqueue) as client:
+        yield Cluster(client)
+
+
+@contextmanager
+def cluster(
+    workers: int = 1, scheduler: str | None = None, jobqueue: str | None = None
+) -> "Iterator[dask.distributed.Client]":  # noqa: F821
+    """The client of a scheduler, or of jobs that are started and ended; errors as of `place`."""
+    if scheduler and jobqueue:
+        raise ValueError("give either the address of a scheduler or a job queue, not both")
+    if jobqueue and jobqueue not in QUEUES:
+        raise ValueError(f"jobqueue must be one of {', '.join(QUEUES)}, got {jobqueue!r}")
+    need("cluster", "work on other machines")
     from dask.distributed import CancelledError, Client
     from distributed.comm import CommClosedError
 
@@ -70,15 +79,15 @@ def place(
         import dask_jobqueue
     with ExitStack() as stack:
         if jobqueue:
-            cluster = stack.enter_context(getattr(dask_jobqueue, QUEUES[jobqueue])())
-            cluster.scale(jobs=workers)
-        client = stack.enter_context(Client(cluster if jobqueue else scheduler))
+            jobs = stack.enter_context(getattr(dask_jobqueue, QUEUES[jobqueue])())
+            jobs.scale(jobs=workers)
+        client = stack.enter_context(Client(jobs if jobqueue else scheduler))
         try:
-            yield Cluster(client)
+            yield client
         except (CancelledError, CommClosedError) as error:
             raise ConnectionError(
                 f"lost the scheduler at {scheduler or jobqueue}; repeat the command when there is "
-                "one: finished runs are stored, the others go on where they were"
+                "one: what is finished is stored, the rest goes on where it was"
             ) from error
 
 

@@ -1,20 +1,24 @@
 """What turns pixels into vectors, and is known again: a run's network, or a backbone alone."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from maclcore.data.cache import decode
 from maclcore.data.catalogue import RGB, Catalogue
+from maclcore.data.scenes import decode
+from maclcore.data.stretch import Stretch
 from maclcore.evaluation.embedding import embed
 from maclcore.models.network import RetrievalNet
 from maclcore.models.weights import weights_name
 from maclcore.store import Run
 from maclcore.training import load_model
 
+GIVEN = "given"  # in place of a layer, of vectors that somebody else has made
 BATCH = 64  # images a forward pass, always: another number may give other last bits
 
 
@@ -23,7 +27,8 @@ class Made:
     """What made the vectors of an index: two that differ in any of these are not comparable.
 
     `network` is a hash of all its weights; `vector` says which layer gives the vectors, "head" (the
-    embedding that was trained) or "features" (what the backbone pools).
+    embedding that was trained) or "features" (what the backbone pools). Of vectors that were GIVEN,
+    `network` is what their owner calls their maker.
     """
 
     run: str  #: a run's id; "" of a backbone alone
@@ -34,6 +39,14 @@ class Made:
     image_size: int
     bands: tuple[str, ...]
     dim: int
+    stretch: Stretch | None = None  #: of images of more than 8 bits which values are shown
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> "Made":
+        """From its JSON."""
+        stretch = told.get("stretch")
+        told = {**told, "bands": tuple(told["bands"]), "stretch": stretch and Stretch.of(stretch)}
+        return cls(**told)
 
 
 class Embedder:
@@ -90,7 +103,13 @@ class Embedder:
                 f"this index is of {', '.join(self.made.bands)}; an example is an image in red, "
                 "green and blue: search by the name of an indexed image"
             )
-        return self(decode(file, self.made.image_size)[None])[0]
+        return self(decode(Path(file), self.made.image_size, self.made.stretch)[None])[0]
+
+    def shown(self, stretch: Stretch | None) -> "Embedder":
+        """This network, for files of which so much is shown."""
+        other = copy(self)
+        other.made = replace(self.made, stretch=stretch)
+        return other
 
     def check(self, catalogue: Catalogue) -> None:
         """ValueError if the images of an archive have not the bands that the network takes."""
@@ -103,20 +122,27 @@ class Embedder:
 
 def of_made(made: Made) -> Embedder:
     """The network that made an index, found again; ValueError if what is found is another."""
+    if made.vector == GIVEN:
+        raise ValueError(
+            f"the vectors of this index were given ({made.network}), so no image can be embedded "
+            "as they were: search by the names of indexed images, or by vectors"
+        )
     if made.run:
         embedder = Embedder.of_run(Run.find(made.run))
     else:
         embedder = Embedder.of_backbone(made.backbone, made.weights, made.image_size, made.bands)
-    if embedder.made != made:
-        old, new = asdict(made), asdict(embedder.made)
-        other = ", ".join(
-            f"{key} {old[key]}, here {new[key]}" for key in old if old[key] != new[key]
-        )
+    if other := unlike(made, embedder.made):
         raise ValueError(
             f"the index was made by another network than is here now ({other}): bring that one "
             "back, or build the index anew"
         )
-    return embedder
+    return embedder.shown(made.stretch)
+
+
+def unlike(there: Made, here: Made) -> str:
+    """In what two networks differ, in words; "" if in nothing."""
+    old, new = asdict(there), asdict(replace(here, stretch=there.stretch))
+    return ", ".join(f"{key} {old[key]}, here {new[key]}" for key in old if old[key] != new[key])
 
 
 def _digest(model: RetrievalNet, vector: str) -> str:

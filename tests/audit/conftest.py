@@ -16,7 +16,7 @@ def stored():
 @pytest.fixture
 def empty(stored):
     runs = runs_of({"oracle": [1.0]})
-    return replace(stored, runs=runs, rare=runs)
+    return replace(stored, runs=runs, rare=runs, companions=stored.companions[:0])
 
 
 @pytest.fixture

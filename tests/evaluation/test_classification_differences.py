@@ -51,7 +51,7 @@ def test_the_difference_is_that_of_the_scores_run_by_run():
 
 
 def test_p_is_that_of_exchanged_rows():
-    """An image is exchanged in both runs that have it."""
+    """An image is exchanged in both runs that have it; for macro mAP its place by each label."""
     (a, labels), (b, _) = drawn(0, 1.0), drawn(1, 0.7)
     found = differences({"a": a, "b": b}, labels, "b", resamples=1500)["p"]
     observed = np.mean(
@@ -63,11 +63,27 @@ def test_p_is_that_of_exchanged_rows():
         gap = np.zeros(len(SCORES))
         for x, z in zip(a, b, strict=True):
             mask = np.array([name in swapped for name in x.index])[:, None]
-            one = pd.DataFrame(np.where(mask, z, x), index=x.index)
-            other = pd.DataFrame(np.where(mask, x, z), index=x.index)
-            gap += (scores(one, labels) - scores(other, labels)) / len(a)
+            gap += exchanged_gap(x, z, mask, labels) / len(a)
+            known = labels.loc[x.index].any(axis=1)
+            places = x[known].rank(), z[known].rank()
+            gap[0] -= exchanged_gap(x, z, mask, labels)[0] / len(a)
+            gap[0] += exchanged_gap(*places, mask[known.to_numpy()], labels)[0] / len(a)
         extreme += np.abs(gap) >= np.abs(observed) - 1e-12
     assert np.allclose(found, extreme / 400, atol=0.09)
+
+
+def exchanged_gap(x, z, mask, labels):
+    one = pd.DataFrame(np.where(mask, z, x), index=x.index)
+    other = pd.DataFrame(np.where(mask, x, z), index=x.index)
+    return scores(one, labels) - scores(other, labels)
+
+
+def test_the_scale_of_a_method_does_not_count_in_macro_map():
+    (a, labels), (b, _) = drawn(0, 1.0), drawn(1, 0.7)
+    one = differences({"a": a, "b": b}, labels, "b", resamples=200).loc["macro mAP"]
+    small = [table**3 / 10 for table in b]
+    other = differences({"a": a, "b": small}, labels, "b", resamples=200).loc["macro mAP"]
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_a_method_is_no_different_from_itself_and_a_perfect_one_is_from_noise():

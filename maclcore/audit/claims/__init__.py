@@ -1,4 +1,4 @@
-"""The claims ledger: what the paper says, held against evidence, with a verdict by rule.
+"""The claims ledger: what the papers say, held against evidence, with a verdict by rule.
 
 A claim is judged by the first of these that can speak:
 
@@ -23,7 +23,7 @@ place. How words without a number are read stands in the last column.
 """
 
 # the order in which topics enter their claims is that of the ledger
-from maclcore.audit.claims import tables, formulas, ablations, untested  # noqa: F401, I001
+from maclcore.audit.claims import tables, formulas, ablations, untested, companions  # noqa: F401, I001
 from maclcore.audit.claims.rules import (
     BASELINES,
     CLAIMS,

@@ -79,7 +79,7 @@ def judge(leads: Sequence[Lead], most: bool = False) -> str:
     """Rule 3, for leads all of which, or most, are claimed to be ahead."""
     status = [one.status for one in leads]
     needed = len(leads) // 2 + 1 if most else len(leads)
-    if status.count("ahead") >= needed:
+    if leads and status.count("ahead") >= needed:
         return REPRODUCED
     return UNDECIDED if len(leads) - status.count("behind") >= needed else NOT_REPRODUCED
 
