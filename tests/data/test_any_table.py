@@ -224,6 +224,23 @@ def test_faulty_json(own, content, fault):
     assert fault in refused(own) and "annotations.json: " in refused(own)
 
 
+def test_which_column_has_the_names(tmp_path):
+    """By images; then by files' suffixes, or by what it is called; then it is asked."""
+    own = folder_of(tmp_path / "own", "0123")
+    frame = pd.DataFrame({"row": range(4), "by": [3, 2, 1, 0], "labels": list("abcd")})
+
+    def of(**columns):
+        frame.assign(**columns).to_csv(own / "labels.csv", index=False)
+        rows = read_archive(own).labels.argmax(axis=1)
+        return "".join("abcd"[i] for i in rows)
+
+    assert of(by=[30, 20, 10, 0]) == "abcd" and of(row=[9, 8, 7, 6]) == "dcba"
+    assert of(by=[f"{i}.png" for i in (2, 3, 0, 1)]) == "cdab"
+    assert of(image=[1, 0, 3, 2]) == "badc" and of(by=range(4)) == "abcd"
+    frame.to_csv(own / "labels.csv", index=False)
+    assert "columns 'row', 'by' name images, and not the same: remove one" in refused(own)
+
+
 # --- What else a table says -----------------------------------------------------------------------
 
 
