@@ -105,7 +105,7 @@ def split_rows(
         raise ArchiveError(
             f"{archive} has no labels to train on or to measure by: add a table with an image's "
             "name and its labels in each row, sort its images into a folder for each class, or "
-            f"label them: python -m maclcore annotate {archive}"
+            "label them: python -m maclcore annotate FOLDER"
         )
     if official and len(parts):
         split = told_split(parts, labels, seed, stratified=stratified)

@@ -23,6 +23,7 @@ RAGGED = (
 )
 NO_LABEL = "row without a label: give it one, or remove the row"
 NO_LIST = 'cell that begins with [ and is no list of labels, such as ["sea", "pier"]: correct it'
+OPEN = "label of several lines: is a quote missing? Then close it"
 ALIKE = "labels that differ in case, spaces, - or _ alone: if they are one, spell them as one"
 NO_PLACE = "coordinate that is none, from -180 to 180 degrees east and -90 to 90 north: correct it"
 
@@ -150,6 +151,7 @@ class Rows:
         alike = defaultdict(list)
         for label in found:
             alike[" ".join(re.split(r"[\s_-]+", label)).casefold()].append(label)
+        self.reading.faults[OPEN] += [label for label in found if len(label.splitlines()) > 1]
         self.reading.notes[ALIKE] += [" = ".join(of) for of in alike.values() if len(of) > 1]
         for other in SEPARATORS.replace(separator, "") if separator else "":
             parts = {label: labels_in(label, other) for label in found if other in label}

@@ -201,7 +201,7 @@ def test_images_alone_are_an_archive_that_cannot_be_trained_on(tmp_path, capsys)
     assert (
         archive.names == NAMES and archive.labels.shape == (6, 0) and archive.labels.dtype == bool
     )
-    with pytest.raises(ArchiveError, match="own has no labels .*table .*folder.* annotate own"):
+    with pytest.raises(ArchiveError, match="own has no labels .*table .*folder.* annotate FOLDER"):
         archive.split(0)
     assert main(["data", str(tmp_path / "own")]) == 0
     assert capsys.readouterr().out.startswith(

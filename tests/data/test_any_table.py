@@ -216,6 +216,7 @@ def test_json(own, content):
         ({**COCO, "categories": []}, "JSON with images, but not as COCO has them: KeyError(7)"),
         (["a", "b"], "JSON of another form: a list of records"),
         ("{", "table that cannot be read"),
+        ("[" * 100_000, "JSON that is nested too deeply"),
     ],
 )
 def test_faulty_json(own, content, fault):
@@ -367,6 +368,8 @@ def test_options_that_name_nothing(own, options, fault):
         ("image,labels\nbeach00,a,b\nbeach01,b\n",
          ["in quotes what has a separator in it\n    beach00 (labels.csv, line 2): 2 cells beside "
           "the name where the header has 1"]),
+        ('image,labels\nbeach00,"a\nbeach01,b\n',
+         ["label of several lines: is a quote missing? Then close it\n    a\\nbeach01"]),
         ("image,labels\nbeach00,a\nbeach01,\n",
          ["row without a label: give it one, or remove the row\n    beach01 (labels.csv, line 3)"]),
         ("image,labels\nbeach00,a\nforrest01,a\n",
