@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from maclcore.data import ArchiveError, ArchiveWarning
-from maclcore.data.archives import read_archive
+from maclcore.data.archives import read_archive, split_rows
 from maclcore.data.plain import write_labels
 from maclcore.data.reading import Reading
+from maclcore.store import identity
 
 STEMS = [f"{name}{i:02d}" for name in ("beach", "forest") for i in range(4)]
 LABELS = ["bare soil", "tree", "water"]
@@ -294,6 +295,11 @@ def test_a_split_of_ones_own(tmp_path, words):
     archive = load(plain(tmp_path, header, rows))
     split = archive.split(0, official=True)
     assert [sorted(part) for part in split] == [[0, 3, 5], [2], [1, 4]]
+    identity.remember(archive)  # so that what a run was trained on can be told later
+    kept = identity.recall(archive.fingerprint)
+    told, y = kept.pop(identity.PART), kept.drop(columns=identity.CONTENT).to_numpy()
+    again = split_rows(archive.name, kept.index, y, 0, official=True, parts=list(told))
+    assert all(map(np.array_equal, again, split))
     assert archive.split(1, official=True).train.tolist() != split.train.tolist()
     assert load(plain(tmp_path / "b")).fingerprint == archive.fingerprint
     assert [*map(len, archive.split(0))] == [4, 1, 1]  # it is not taken unasked
