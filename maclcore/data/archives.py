@@ -1,10 +1,11 @@
 """An archive as it lies on disk, found, checked, and told: images and multi-hot labels.
 
-A named archive lies in `<root>/<name>`, in its official tree (`readers`) or in the plain layout,
-which is also that of any folder of one's own: `images/<name>.<ext>` and `labels.csv`, whose first
-column is the image's name and whose others are one 0/1 column per label. Where there is a
-`labels.csv`, the plain layout is read. Of images of many bands red, green and blue are shown
-(`scenes`); all bands need a `bands.toml` beside it, too (`declared`).
+A named archive lies in `<root>/<name>`, in its official tree (`readers`) or in the plain layout:
+`images/<name>.<ext>` and `labels.csv`, whose first column is the image's name and whose others are
+one 0/1 column per label. Where there is a `labels.csv`, the plain layout is read. A folder of one's
+own may be so, or hold its images in any folders (`layout`), with a table of any form (`columns`) or
+none. Of images of many bands red, green and blue are shown (`scenes`); all bands need a
+`bands.toml` (`declared`).
 """
 
 import difflib
@@ -105,7 +106,7 @@ def split_rows(
         raise ArchiveError(
             f"{archive} has no labels to train on or to measure by: add a table with an image's "
             "name and its labels in each row, sort its images into a folder for each class, or "
-            f"label them: python -m maclcore annotate {archive}"
+            "label them: python -m maclcore annotate FOLDER"
         )
     if official and len(parts):
         split = told_split(parts, labels, seed, stratified=stratified)
@@ -125,7 +126,7 @@ def load_archive(
     bands: str = "",
     **options: Any,
 ) -> Archive:
-    """An archive by name, or a folder in the plain layout, decoded to `image_size` pixels.
+    """An archive by name, or a folder of one's own, decoded to `image_size` pixels.
 
     A name is one of `ARCHIVES` or of another folder in `root` (default: `MACL_DATA`), or else in
     the working folder; what has a separator, such as ./d, is a path.
@@ -134,9 +135,10 @@ def load_archive(
     Options are those of its reader: `n`, `seed` (of the two that are drawn); `min_pixels` (dlrsd,
     whdld: how many pixels of a mask make a label present, default 1); `labels="corrected"`
     (ml_aid: that table) or `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12:
-    `maclcore.data.sentinel`); `unlabelled`, `table`, `tile`, `stretch` and others (of a folder of
-    one's own: images without a label, the table of the labels, tiles of so many pixels, what is
-    black and white in images of more than 8 bits, `maclcore.data.declared.read_folder`).
+    `maclcore.data.sentinel`); of a folder of one's own those of `declared.read_folder`:
+    `unlabelled`, `table`, `label_columns` and `labels_column` (images without a label, and what of
+    which table are labels), `tile` and `stretch` (tiles of so many pixels, and what is black and
+    white in images of more than 8 bits).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
     for an option that the archive does not have, ValueError for bands that it does not have. Warns

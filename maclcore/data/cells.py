@@ -19,7 +19,8 @@ SEPARATORS = ";|,"  # of labels in a cell; the first that occurs
 def yes_no(cells: Sequence[str]) -> tuple[list[bool | None], float]:
     """What each cell of a column says, None where it is neither; the share of those that are not
     blank and could be (-1, an unknown in some tables, could)."""
-    found = [_yes_no(cell) for cell in cells]
+    distinct = {cell: _yes_no(cell) for cell in {*cells}}
+    found = [distinct[cell] for cell in cells]
     filled = [pair for cell, (pair, _) in zip(cells, found, strict=True) if cell]
     pairs = Counter(pair for pair in filled if pair)
     pair, number = max(pairs.items(), key=lambda of: of[1], default=(None, 0))

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from maclcore.config import nearest
+from maclcore.data.cache import SUFFIXES
 from maclcore.data.cells import yes_no
 from maclcore.data.layout import Images
 from maclcore.data.reading import CELLS, COLUMNS, Reading
@@ -68,9 +69,9 @@ def meaning(
     header, cells = table.header, [table.column(j) for j in range(len(table.header))]
     chosen = [*label_columns, labels_column] if labels_column else [*label_columns]
     plain = not chosen and is_plain(table)
-    name = 0 if plain else _name_column(header, cells, images)
+    name, wrong = (0, []) if plain else _name_column(header, cells, images)
     beside = [j for j in range(len(header)) if j != name and not _counts_rows(header[j], cells[j])]
-    wrong = [*_wrong(table, cells, beside, chosen)]
+    wrong += _wrong(table, cells, beside, chosen)
     first, data = header[name], not plain or all(label in CELLS for label in header[1:])
     if data and first.casefold() not in NAMES and images.match([first]) != [None]:
         wrong.append(f"the first line is of an image, {first}: name the columns above it")
@@ -132,16 +133,26 @@ def named(header: Sequence[str], columns: Iterable[int]) -> str:
     return ", ".join(repr(header[j]) for j in columns)
 
 
-def _name_column(header: list[str], cells: list[list[str]], images: Images) -> int:
-    """The column of which most cells name images; of equal ones the first that has a name."""
+def _name_column(
+    header: list[str], cells: list[list[str]], images: Images
+) -> tuple[int, list[str]]:
+    """The column of which most cells name images, and what is wrong with that.
 
-    def fits(j: int) -> tuple[int, bool]:
-        return sum(key is not None for key in images.match(cells[j][:1000])), bool(header[j])
+    Of equal ones the first whose cells have a file's suffix, or which is called as in NAMES.
+    """
+    found = [images.match(column[:1000]) for column in cells]
+
+    def fits(j: int) -> tuple[int, int, bool, bool]:
+        files = sum(cell.lower().endswith(SUFFIXES) for cell in cells[j])
+        called = header[j].casefold()
+        return sum(k is not None for k in found[j]), files, called in NAMES[1:-1], bool(called)
 
     best = max(range(len(header)), key=fits)
-    if fits(best)[0]:
-        return best
-    return next((j for j in range(len(header)) if not _counts_rows(header[j], cells[j])), 0)
+    if not fits(best)[0]:
+        return next((j for j, x in enumerate(header) if not _counts_rows(x, cells[j])), 0), []
+    twice = [j for j in range(len(header)) if fits(j) == fits(best) and found[j] != found[best]]
+    what = f"columns {named(header, [best, *twice])} name images, and not the same: remove one"
+    return best, [what] * bool(twice)
 
 
 def _counts_rows(name: str, cells: list[str]) -> bool:

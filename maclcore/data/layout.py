@@ -49,6 +49,7 @@ class Images:
         self.named = defaultdict(list)
         for key, path in paths.items():
             self.named[path[-1]].append(key)
+        self.by_path = {path: key for key, path in paths.items()}
         self.unique = all(len(keys) == 1 for keys in self.named.values())
 
     def which(self, name: str) -> str | None:
@@ -57,15 +58,14 @@ class Images:
         keys = self.named.get(path[-1], [])
         if self.unique:  # then folders do not matter
             return keys[0] if keys else None
-        if len(path) == 1 and len(keys) > 1:
-            raise Several(keys)
-        longer = [key for key in keys if _ends(self.paths[key], path)]
-        shorter = [key for key in keys if _ends(path, self.paths[key])]
-        if shorter:  # a path from further up, of which an image's own is the end
-            return max(shorter, key=lambda key: len(self.paths[key]))
-        if len(longer) > 1:
-            raise Several(longer)
-        return longer[0] if longer else None
+        if len(path) > 1:  # perhaps from further up, so that an image's own is the end
+            for end in (path[i:] for i in range(len(path))):
+                if end in self.by_path:
+                    return self.by_path[end]
+        fit = [key for key in keys if _ends(self.paths[key], path)]
+        if len(fit) > 1:
+            raise Several(fit)
+        return fit[0] if fit else None
 
     def match(self, names: Sequence[str]) -> list[str | None | Several]:
         """`which` of many rows; of rows that name one image by several folders, those are of none
@@ -181,8 +181,8 @@ def common_folder(files: Sequence[Path], root: Path) -> Path:
     return Path(os.path.commonpath([file.parent for file in files])) if files else root
 
 
-def class_folders(reading: Reading) -> bool:
-    """Set labels from the folders in which images lie, if these tell; whether they do.
+def class_folders(reading: Reading) -> None:
+    """Set labels from the folders in which images lie, if these tell.
 
     They do if each image lies in one folder, and these in one. Folders for train, validation and
     test above them, or instead of them, are a column `split`.
@@ -202,12 +202,11 @@ def class_folders(reading: Reading) -> bool:
             row = np.array([label == other for other in labels])
             reading.rows[key] = (str(files[key].relative_to(reading.folder)), row)
         reading.said.append(f"{len(labels)} labels, the folders of the images: {_some(labels)}")
-        return True
-    if max(depths, default=0):
-        reading.said.append(
-            "folders are not taken for labels, for images lie at several depths, or deeper than one"
-        )
-    return False
+    elif depths != {0}:
+        why = "for images lie at several depths, or deeper than one"
+        reading.said.append(f"no labels; folders are not taken for them, {why}")
+    else:
+        reading.said.append("no labels, neither in a table nor by folders")
 
 
 def _some(names: Iterable[str], most: int = 8) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from maclcore.config import EMBEDDED, nearest
 from maclcore.data.archives import Archive, load_archive, read_archive
 from maclcore.data.extract import MAX_BYTES, extract, packing
 from maclcore.data.readers import READERS
-from maclcore.data.reading import ArchiveError, printable
+from maclcore.data.reading import ArchiveError, ArchiveWarning, printable
 from maclcore.data.sheet import describe
 
 ATTEMPTS = 20  # at one mirror, as long as each brings something
@@ -88,7 +89,9 @@ def data_sheet(archive: Archive, root: str | Path | None = None) -> str:
 def _understood(folder: str) -> str:
     """How a folder of one's own is read as it is, or what keeps it from that."""
     try:
-        found = read_archive(folder, progress=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ArchiveWarning)  # `data` tells what is left out
+            found = read_archive(folder, progress=False)
     except ArchiveError as error:
         return f"\n{error}"
     size = f"{len(found):,} images, {len(found.label_names)} labels"

@@ -23,6 +23,7 @@ RAGGED = (
 )
 NO_LABEL = "row without a label: give it one, or remove the row"
 NO_LIST = 'cell that begins with [ and is no list of labels, such as ["sea", "pier"]: correct it'
+OPEN = "label of several lines: is a quote missing? Then close it"
 ALIKE = "labels that differ in case, spaces, - or _ alone: if they are one, spell them as one"
 NO_PLACE = "coordinate that is none, from -180 to 180 degrees east and -90 to 90 north: correct it"
 
@@ -48,8 +49,6 @@ def read(
     except (ValueError, csv.Error, OSError) as error:
         reading.faults[UNREADABLE].append(f"{file.name}: {error}")
         return
-    said = len(reading.said)
-    reading.said += table.said
     of = meaning(reading, file.name, table, images, label_columns, labels_column)
     if of is None:
         return
@@ -57,7 +56,7 @@ def read(
     how = rows.lists(unlabelled) if of.listed is not None else rows.columns(unlabelled)
     names = f"names in column {table.header[of.name]!r}" if table.header[of.name] else "names first"
     what = f"read {len(table.lines):,} rows of {file.name}: {names}, {how}"
-    reading.said.insert(said, what)
+    reading.said = [what, *table.said, *reading.said]
     rows.keep()
 
 
@@ -152,6 +151,7 @@ class Rows:
         alike = defaultdict(list)
         for label in found:
             alike[" ".join(re.split(r"[\s_-]+", label)).casefold()].append(label)
+        self.reading.faults[OPEN] += [label for label in found if len(label.splitlines()) > 1]
         self.reading.notes[ALIKE] += [" = ".join(of) for of in alike.values() if len(of) > 1]
         for other in SEPARATORS.replace(separator, "") if separator else "":
             parts = {label: labels_in(label, other) for label in found if other in label}

@@ -48,7 +48,7 @@ def read(file: Path) -> Table:
         width = max(len(cells) for _, cells in lines)
         lines = [(n, cells + [""] * (width - len(cells))) for n, cells in lines]
     elif suffix == ".json":
-        lines = _records(json.loads(_decoded(file, said)))
+        lines = _records(_json(_decoded(file, said)))
     else:
         lines = _separated(_decoded(file, said))
     lines = [(n, cells) for n, cells in lines if any(cells)]
@@ -122,6 +122,13 @@ def _separated(content: str) -> list[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator)
     rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     return rows[1:] if told else rows
+
+
+def _json(content: str) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
 
 
 def _records(content: Any) -> list[tuple[int, list[str]]]:

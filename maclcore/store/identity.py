@@ -211,11 +211,12 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
             f"which images {run.run_id} was trained on is not known here, and some may be among "
             f"these: bring its archive, {run.config.archive}, as it was"
         )
-    places, labels = _take_places(table), table.drop(columns=CONTENT).to_numpy()
+    places, parts = (_take(table, column) for column in (PLACE, PART))
+    labels = table.drop(columns=CONTENT).to_numpy()
     config, name = run.config, Path(run.config.archive).name
     official = config.split == "official"
     split = split_rows(
-        name, table.index, labels, config.split_seed, official=official, places=places
+        name, table.index, labels, config.split_seed, official=official, places=places, parts=parts
     )
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
@@ -239,6 +240,7 @@ def check_unseen(run: Run, archive: Archive, index: np.ndarray) -> None:
 
 CONTENT = "content"  # before a column "label: …" for each label
 PLACE = "place"  # after it, of archives that show places several times
+PART = "part"  # after it, of archives whose table tells a split
 
 
 def remember(archive: Archive) -> None:
@@ -264,15 +266,17 @@ def _memory(fingerprint: str) -> Path:
 def _table(archive: Archive) -> pd.DataFrame:
     columns = [f"label: {name}" for name in archive.label_names]
     table = pd.DataFrame(archive.labels, index=archive.names, columns=columns)
+    if archive.parts:
+        table.insert(0, PART, list(archive.parts))
     if archive.places:
         table.insert(0, PLACE, list(archive.places))
     table.insert(0, CONTENT, list(archive.contents))
     return table
 
 
-def _take_places(table: pd.DataFrame) -> list[str]:
-    """The column PLACE, which leaves the table; [] if there is none."""
-    return list(table.pop(PLACE)) if PLACE in table else []
+def _take(table: pd.DataFrame, column: str) -> list[str]:
+    """PLACE or PART, which leaves the table; [] if there is none."""
+    return list(table.pop(column)) if column in table else []
 
 
 def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
@@ -284,7 +288,8 @@ def _changes(run: Run, fingerprint: str, archive: Archive) -> list[str]:
             stored = run.result["archive"]
             was += f", {stored['title']}, split {stored['split']}"
         return [f"other images or labels ({was}; here {archive.fingerprint}, {archive.title})"]
-    before_places, now_places = (_take_places(table) for table in (before, now))
+    before_places, now_places = (_take(table, PLACE) for table in (before, now))
+    _ = [_take(table, PART) for table in (before, now)]  # what changed of a split is told by it
     common = before.index.intersection(now.index)
     more, fewer = len(now) - len(common), len(before) - len(common)
     changed = (before[CONTENT][common] != now[CONTENT][common]).sum()

@@ -175,7 +175,7 @@ def test_what_systems_add_is_no_image(tmp_path):
 def test_folders_of_several_depths_are_not_labels(tmp_path, names):
     archive = load(nested(tmp_path, names))
     assert archive.label_names == () and archive.labels.shape == (len(names), 0)
-    assert "folders are not taken for labels, for images lie at several depths" in archive.said[-1]
+    assert "folders are not taken for them, for images lie at several depths" in archive.said[-1]
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -201,10 +201,12 @@ def test_images_alone_are_an_archive_that_cannot_be_trained_on(tmp_path, capsys)
     assert (
         archive.names == NAMES and archive.labels.shape == (6, 0) and archive.labels.dtype == bool
     )
-    with pytest.raises(ArchiveError, match="own has no labels .*table .*folder.* annotate own"):
+    with pytest.raises(ArchiveError, match="own has no labels .*table .*folder.* annotate FOLDER"):
         archive.split(0)
     assert main(["data", str(tmp_path / "own")]) == 0
-    assert capsys.readouterr().out.startswith("own: 6 images at 64 px, no labels\nfingerprint ")
+    assert capsys.readouterr().out.startswith(
+        "no labels, neither in a table nor by folders\n\nown: 6 images at 64 px, no labels\nfinger"
+    )
     assert (
         main(["train", "--archive", str(tmp_path / "own"), "--loss", "mulsupcon", "--quiet"]) == 1
     )
@@ -242,7 +244,8 @@ def test_the_command_says_writes_and_reads_again(tmp_path, capsys):
     said = capsys.readouterr().out
     assert (
         "read 12 rows of liste.xlsx: names in column 'Datei', 3 labels in column 'Klassen', "
-        "separated by ';'\nkept beside the labels: 'Höhe'\n\nown: 12 images at 8 px, 3 labels"
+        "separated by ';'\nnames of images are paths, such as 'Río/000', for 4 file names recur in "
+        "several folders\nkept beside the labels: 'Höhe'\n\nown: 12 images at 8 px, 3 labels"
     ) in said
     assert said.endswith(f"written: {target} (other columns are left out)\n")
     first = load_archive(own, image_size=8, table="liste.xlsx", labels_column="Klassen")

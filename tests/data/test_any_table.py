@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from maclcore.data import ArchiveError, ArchiveWarning
-from maclcore.data.archives import read_archive
+from maclcore.data.archives import read_archive, split_rows
 from maclcore.data.plain import write_labels
+from maclcore.data.reading import Reading
+from maclcore.store import identity
 
 STEMS = [f"{name}{i:02d}" for name in ("beach", "forest") for i in range(4)]
 LABELS = ["bare soil", "tree", "water"]
@@ -215,12 +217,30 @@ def test_json(own, content):
         ({**COCO, "categories": []}, "JSON with images, but not as COCO has them: KeyError(7)"),
         (["a", "b"], "JSON of another form: a list of records"),
         ("{", "table that cannot be read"),
+        ("[" * 100_000, "JSON that is nested too deeply"),
     ],
 )
 def test_faulty_json(own, content, fault):
     text = content if isinstance(content, str) else json.dumps(content)
     (own / "annotations.json").write_text(text)
     assert fault in refused(own) and "annotations.json: " in refused(own)
+
+
+def test_which_column_has_the_names(tmp_path):
+    """By images; then by files' suffixes, or by what it is called; then it is asked."""
+    own = folder_of(tmp_path / "own", "0123")
+    frame = pd.DataFrame({"row": range(4), "by": [3, 2, 1, 0], "labels": list("abcd")})
+
+    def of(**columns):
+        frame.assign(**columns).to_csv(own / "labels.csv", index=False)
+        rows = read_archive(own).labels.argmax(axis=1)
+        return "".join("abcd"[i] for i in rows)
+
+    assert of(by=[30, 20, 10, 0]) == "abcd" and of(row=[9, 8, 7, 6]) == "dcba"
+    assert of(by=[f"{i}.png" for i in (2, 3, 0, 1)]) == "cdab"
+    assert of(image=[1, 0, 3, 2]) == "badc" and of(by=range(4)) == "abcd"
+    frame.to_csv(own / "labels.csv", index=False)
+    assert "columns 'row', 'by' name images, and not the same: remove one" in refused(own)
 
 
 # --- What else a table says -----------------------------------------------------------------------
@@ -275,6 +295,11 @@ def test_a_split_of_ones_own(tmp_path, words):
     archive = load(plain(tmp_path, header, rows))
     split = archive.split(0, official=True)
     assert [sorted(part) for part in split] == [[0, 3, 5], [2], [1, 4]]
+    identity.remember(archive)  # so that what a run was trained on can be told later
+    kept = identity.recall(archive.fingerprint)
+    told, y = kept.pop(identity.PART), kept.drop(columns=identity.CONTENT).to_numpy()
+    again = split_rows(archive.name, kept.index, y, 0, official=True, parts=list(told))
+    assert all(map(np.array_equal, again, split))
     assert archive.split(1, official=True).train.tolist() != split.train.tolist()
     assert load(plain(tmp_path / "b")).fingerprint == archive.fingerprint
     assert [*map(len, archive.split(0))] == [4, 1, 1]  # it is not taken unasked
@@ -349,6 +374,8 @@ def test_options_that_name_nothing(own, options, fault):
         ("image,labels\nbeach00,a,b\nbeach01,b\n",
          ["in quotes what has a separator in it\n    beach00 (labels.csv, line 2): 2 cells beside "
           "the name where the header has 1"]),
+        ('image,labels\nbeach00,"a\nbeach01,b\n',
+         ["label of several lines: is a quote missing? Then close it\n    a\\nbeach01"]),
         ("image,labels\nbeach00,a\nbeach01,\n",
          ["row without a label: give it one, or remove the row\n    beach01 (labels.csv, line 3)"]),
         ("image,labels\nbeach00,a\nforrest01,a\n",
@@ -496,3 +523,32 @@ def test_what_pandas_writes_is_read(tmp_path_factory, separator, quoting, words,
     catalogue = read_archive(own)
     assert catalogue.label_names == tuple(labels)
     assert np.array_equal(catalogue.labels, Y.to_numpy())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(["sea", "split", "lat", "lon", "class", "labels", "x", "id", "Ω b"]),
+             min_size=1, max_size=4, unique=True),
+    st.sampled_from(["image", "", "id", "labels", "class"]),
+    st.sampled_from([("1", "0"), ("1.0", "0.0"), ("1", "0.0")]),
+    st.sampled_from(",;\t"),
+    st.data(),
+)  # fmt: skip
+def test_tables_of_the_plain_layout_are_read_as_they_ever_were(
+    tmp_path_factory, labels, name, words, separator, data
+):
+    """By the strict reading, which that of the official archives is."""
+    own = folder_of(tmp_path_factory.mktemp("own"))
+    bits = data.draw(st.lists(st.booleans(), min_size=8 * len(labels), max_size=8 * len(labels)))
+    rows = np.array(bits).reshape(8, -1)
+    rows[:, 0] |= ~rows.any(axis=1)
+    lines = [
+        [stem, *(words[not cell] for cell in row)] for stem, row in zip(STEMS, rows, strict=True)
+    ]
+    text = "\n".join(separator.join(line) for line in [[name, *labels], *lines[::-1]])
+    (own / "labels.csv").write_text(text, encoding="utf-8-sig")
+    strict, catalogue = Reading(own), read_archive(own)
+    strict.read_plain()
+    assert not any(strict.faults.values()) and strict.label_names == catalogue.label_names
+    assert np.array_equal([strict.rows[name][1] for name in catalogue.names], catalogue.labels)
+    assert not catalogue.columns and np.array_equal(catalogue.labels, rows)
