@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from maclcore.data import cache
+from maclcore.extras import need
 from maclcore.paths import data_root, results_root
 from maclcore.search.build import Place
 from maclcore.search.embedder import Embedder, Made, of_made
@@ -31,6 +32,8 @@ def on_cluster(client: Any, made: Made) -> Place:
     The workers see files and weights where this process does, and have the same versions.
     ValueError if the network is another one there.
     """
+
+    need("cluster", "an index made on other machines")
 
     def place(
         reader: Reader, images: Sequence[Any], parts: Iterable[Sequence[int]]
