@@ -150,11 +150,14 @@ class Table:
         shown = [name for name in self.schema.names if name not in ("thumbnail", "vector")]
         batches = self.table.search().select(shown).to_batches(SCANNED)
         for batch in batches:
-            stored = [of for of in batch.to_pylist() if of["name"] in row]
-            rows = [row[of["name"]] for of in stored]
-            now = known(rows, self.schema).to_pylist()
-            if changed := [i for i, a, b in zip(rows, stored, now, strict=True) if a != b]:
-                yield changed
+            ours = [i for i, name in enumerate(batch["name"].to_pylist()) if name in row]
+            stored = pa.Table.from_batches([batch.take(pa.array(ours, pa.int64()))])
+            rows = [row[name] for name in stored["name"].to_pylist()]
+            now = known(rows, self.schema)
+            if not stored.equals(now):
+                pairs = zip(rows, stored.to_pylist(), now.to_pylist(), strict=True)
+                if changed := [i for i, then, here in pairs if then != here]:
+                    yield changed
 
     # --- Written ---
 
