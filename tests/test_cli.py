@@ -10,6 +10,7 @@ from maclcore.__main__ import main
 from maclcore.commands import VERBS
 from maclcore.experiments.paper import EXPERIMENTS
 from maclcore.paths import runs_root
+from maclcore.search.embedder import Embedder
 from maclcore.store import collect, runs
 from maclcore.training.loop import Loop
 
@@ -47,10 +48,21 @@ def test_from_data_to_search(archive, capsys):
     out = capsys.readouterr().out
     assert "30 queries" in out and "chance" in out and "oracle" in out
 
-    assert main(["search", run_id, str(archive / "images" / "img03.png"), "--k", "30"]) == 0
-    found = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]]
+    words = ["search", run_id, str(archive / "images" / "img03.png"), "--k", "30"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    found = [line.split()[:2] for line in out.splitlines()[1:]]
     assert len(found) == 30 and ["1.000", "img03"] in found
     assert found == sorted(found, key=lambda row: float(row[0]), reverse=True)
+    with pytest.MonkeyPatch.context() as patch:  # the archive is not embedded anew, the file is
+        counted = []
+        embed = Embedder.__call__
+        patch.setattr(Embedder, "__call__", lambda *a: counted.append(len(a[1])) or embed(*a))
+        assert main(words) == 0
+    assert capsys.readouterr().out == out and counted and set(counted) == {1}
+    (archive / "images" / "img03.png").unlink()
+    assert main(words) == 1
+    assert "error: " in capsys.readouterr().err
 
 
 def test_the_profile_sets_the_defaults(capsys, archive):

@@ -31,6 +31,7 @@ ROOMS = {
 GROUND = {
     "labels": "checked labels and their statistics",
     "config": "what a run is, by name",
+    "serving": "a page in the browser, for this machine alone",
     "progress": "what is said while something takes long",
     "paths": "where files lie, and how one is written",
     "extras": "what is not installed with the core",

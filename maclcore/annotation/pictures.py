@@ -10,8 +10,9 @@ from PIL import Image
 from maclcore.data import ArchiveError, bands
 from maclcore.data.bands import Stack
 from maclcore.data.declared import read_folder
-from maclcore.data.own import take, together
-from maclcore.data.reading import ABSENT, Reading, message
+from maclcore.data.own import SCALE, find_stretch
+from maclcore.data.patches import together
+from maclcore.data.reading import ABSENT, Reading, image_key, message
 from maclcore.data.scenes import files_of, open_rgb
 
 #: what is shown of many bands: Sentinel-2's, or those of a product of one's own
@@ -38,8 +39,9 @@ class Pictures:
         else:
             root = folder / "images"
             reading.images = dict(reading.files(root if root.is_dir() else folder))
-            together(reading)
-            take(reading)
+            together(reading, reading.images, lambda file: image_key(file.name))
+            find_stretch(reading)
+            reading.faults.pop(SCALE, None)  # then these cannot be shown, and others can
         images = {image.stem: image for image in reading.images.values()}
         kind = "file name that is no UTF-8: rename it"
         reading.faults[kind] += [ascii(name) for name in images if not _is_text(name)]

@@ -14,6 +14,7 @@ need("train", __name__)
 from maclcore.commands import (
     annotate,
     batch,
+    browse,
     complete,
     data,
     embed,
@@ -37,6 +38,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "index": index.show,
     "embed": embed.embed,
     "search": search.search,
+    "browse": browse.browse,
 }
 SECOND: dict[tuple[str, ...], Callable[..., None]] = {
     ("data", "prepare"): data.prepare,

@@ -1,5 +1,6 @@
 """`data` and `data prepare`: an archive checked, decoded and described."""
 
+import csv
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,29 +16,62 @@ def data(
     tile: int = 0,
     stretch: str = "",
     official: bool = False,
+    table: str = "",
+    label_columns: str = "",
+    labels_column: str = "",
+    write_labels: Path | None = None,
     data: Path | None = None,
 ) -> None:
     """Check an archive, decode it into the cache and print its data sheet.
 
-    `data prepare ARCHIVE` first downloads it, or unpacks what you have downloaded; see its --help.
+    Of a folder of images, in folders or not, with a table (CSV, Excel, JSON) or without one, it
+    first says how it was understood. `data prepare ARCHIVE` first downloads an archive, or unpacks
+    what you have downloaded; see its --help.
     Example: python -m maclcore data dlrsd --data ~/archives
+    Example: python -m maclcore data ./my_city
+    Example: python -m maclcore data ./my_city --table 2024.xlsx --labels-column seen
+    Example: python -m maclcore data ./my_city --write-labels ./my_city/labels.csv
 
     Args:
-        archive: synthetic, synthetic_sentinel, {archives}, or a folder with images/ and labels.csv.
+        archive: synthetic, synthetic_sentinel, {archives}, or a folder with images.
         image_size: side of the decoded images in pixels.
         bands: of images of many bands those to take, such as B4,B3,B2, s2 or s1; default: all.
         tile: cut the images of a folder of your own that are larger into squares of so many pixels.
         stretch: the values that become black and white, as 0,3000, of images of a folder of your
             own of more than 8 bits; default: percentiles of their pixels.
-        official: show the official split, where the names of the images tell it, not a random one.
+        official: show the official split, where the images' names, or the column `split` of a
+            table, tell it, not a random one.
+        table: of a folder of images its table; default: labels.csv, or the only one there.
+        label_columns: of this table the columns that are labels, such as water,trees.
+        labels_column: of this table the column that names an image's labels.
+        write_labels: a file that is not there yet, for names and labels in the plain layout, a
+            column of 0 and 1 for each label.
         data: the folder that holds the archives; default: MACL_DATA.
     """
-    from maclcore.data import describe, load_archive
+    from maclcore.data import ArchiveError, describe, load_archive
+    from maclcore.data.archives import read_archive
+    from maclcore.data.plain import write_labels as write
+    from maclcore.data.reading import printable
 
-    own = {"tile": tile, "stretch": stretch}
-    options: dict[str, Any] = {name: value for name, value in own.items() if value}
-    found = load_archive(archive, image_size=image_size, root=data, bands=bands, **options)
+    columns = next(csv.reader([label_columns]), [])
+    given: dict[str, Any] = {
+        "table": table,
+        "label_columns": columns,
+        "labels_column": labels_column,
+    }
+    given |= {"tile": tile, "stretch": stretch}
+    options = {name: value for name, value in given.items() if value}
+    try:
+        found = load_archive(archive, image_size=image_size, root=data, bands=bands, **options)
+    except ArchiveError as error:
+        print(*map(printable, error.said), sep="\n", end="\n" * bool(error.said))
+        raise
+    print(*map(printable, found.said), sep="\n", end="\n\n" * bool(found.said))
     print(describe(found, official=official))
+    if write_labels is not None:
+        write(read_archive(archive, root=data, bands=bands, **options), write_labels.expanduser())
+        left = " (other columns are left out)" if any("kept" in x for x in found.said) else ""
+        print(f"\nwritten: {write_labels}{left}")
 
 
 def prepare(

@@ -38,6 +38,7 @@ def embed(
         data: the folder that holds the archives; default: MACL_DATA.
     """
     from maclcore.data.archives import read_archive
+    from maclcore.search.build import LeftOut
     from maclcore.search.embedder import Embedder
     from maclcore.search.index import TABLE, Index
     from maclcore.search.kept import kept
@@ -45,6 +46,7 @@ def embed(
     from maclcore.store import Run
 
     use(data)
+    problems: list[str] = []
     if "://" in archive or (Path(archive) / f"{TABLE}.lance").is_dir():
         index = Index(archive)
     else:
@@ -54,6 +56,8 @@ def embed(
             embedder = Embedder.of_run(found)
         else:
             embedder = Embedder.of_backbone(backbone, weights, image_size, catalogue.channels)
-        index = kept(catalogue, embedder)
+        index, problems = kept(catalogue, embedder)
     rows = export(index, out)
     print(f"{out}: {rows:,} vectors of {index.about.made.dim:,} values")
+    if problems:
+        raise LeftOut(str(out), problems)

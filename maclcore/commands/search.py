@@ -25,6 +25,7 @@ def search(
     box: tuple[float, float, float, float] | None = None,
     ticks: tuple[Path, ...] = (),
     each: bool = False,
+    approximate: bool = False,
     json: Path | None = None,
     csv: Path | None = None,
     html: Path | None = None,
@@ -55,6 +56,7 @@ def search(
         ticks: tables that `--csv` has written, one a round, with good or bad in the column tick:
             these images are examples and counter-examples.
         each: a list for each image file, instead of one for all together.
+        approximate: look only where the best are likely (`index approximate`).
         json: write what was found here, with the query and what made the index.
         csv: write it as a table.
         html: write it as a page with pictures, which needs nothing else to be looked at.
@@ -67,6 +69,7 @@ def search(
         raise ValueError("--each makes a list for each image file: give some")
     if not any((images, like, unlike, labels, without, where, box, ticks)):
         raise ValueError("nothing to look for: give an image, or --like, --labels, --where, --box")
+    from maclcore.data.reading import printable
     from maclcore.search import contact_sheet, results
     from maclcore.search.query import Query
 
@@ -84,8 +87,9 @@ def search(
         where=where,
         box=box,
     )
+    how = {"each": each, "approximate": approximate}
     answers, problems = results.search(
-        found, query, k, like=images, unlike=files, each=each, embedder=embedder
+        found, query, k, like=images, unlike=files, embedder=embedder, **how
     )
     for answer in answers:
         print(results.text(answer))
@@ -96,7 +100,7 @@ def search(
     if html:
         contact_sheet.write(html, found, answers)
     if problems:
-        raise ValueError("; ".join(problems))
+        raise ValueError(printable("; ".join(problems)))
 
 
 def _opened(name: str, archive: str | None, data: Path | None) -> "tuple[Index, Embedder | None]":

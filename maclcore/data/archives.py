@@ -23,13 +23,14 @@ import numpy as np
 from maclcore import paths
 from maclcore.config import EMBEDDED, is_path
 from maclcore.data import bands as stacked
-from maclcore.data import cache, synthetic, synthetic_sentinel
+from maclcore.data import cache, rows, synthetic, synthetic_sentinel
 from maclcore.data.catalogue import RGB, Catalogue, Matched, refuse
 from maclcore.data.declared import read_folder
+from maclcore.data.layout import Images
 from maclcore.data.readers import READERS, official_test
 from maclcore.data.reading import PLAIN_TREE, ArchiveError, Reading, message, warn
 from maclcore.data.sentinel import SENTINEL
-from maclcore.data.split import Split, make_split, official_split
+from maclcore.data.split import Split, make_split, official_split, parts_of, told_split
 from maclcore.data.stretch import Stretch
 
 READERS.update(SENTINEL)
@@ -61,6 +62,8 @@ class Archive:
     stretch: Stretch | None = None  #: of images of more than 8 bits which values they show
     #: (N, L) how many pixels of a mask each label has, where there are masks; counted when asked
     areas: Callable[[], np.ndarray] | None = None
+    parts: tuple[str, ...] = ()  #: of each image train, validation or test, where its table tells
+    said: tuple[str, ...] = ()  #: in a line each, how a folder of one's own was understood
 
     def __len__(self) -> int:
         return len(self.names)
@@ -68,11 +71,12 @@ class Archive:
     def split(self, seed: int, stratified: bool = False, official: bool = False) -> Split:
         """Train, validation and test indices (`make_split`); warns of labels not trained on.
 
-        `official`: the test part is the archive's own (`readers.official_test`, which may raise).
+        `official`: the test part is the archive's own (`readers.official_test`, which may raise),
+        or the parts are those that its table tells. ArchiveError for an archive without labels.
         """
         split = split_rows(
             self.name, self.names, self.labels, seed,
-            stratified=stratified, official=official, places=self.places,
+            stratified=stratified, official=official, places=self.places, parts=self.parts,
         )  # fmt: skip
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
@@ -94,9 +98,18 @@ def split_rows(
     stratified: bool = False,
     official: bool = False,
     places: Sequence[str] = (),
+    parts: Sequence[str] = (),
 ) -> Split:
-    """`Archive.split` of an archive of which there are names, labels and places alone."""
-    if official:
+    """`Archive.split` of an archive of which there are names, labels, places and parts alone."""
+    if not labels.shape[1]:
+        raise ArchiveError(
+            f"{archive} has no labels to train on or to measure by: add a table with an image's "
+            "name and its labels in each row, sort its images into a folder for each class, or "
+            f"label them: python -m maclcore annotate {archive}"
+        )
+    if official and len(parts):
+        split = told_split(parts, labels, seed, stratified=stratified)
+    elif official:
         split = official_split(official_test(archive, names), labels, seed, stratified=stratified)
     else:
         split = make_split(labels, seed, stratified=stratified, places=places)
@@ -180,13 +193,13 @@ def _matched(
 
 
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels (N, L) bool and their names, of a table in the form of `labels.csv`, without images.
+    """Labels (N, L) bool and their names, of a table in any form (`columns`), without images.
 
-    The first column is the image's name, each other one a label. ArchiveError for all its faults.
+    Its first column, but one that counts, is the image's name. ArchiveError for all its faults.
     """
     file = Path(file).expanduser()
     reading = Reading(file.parent)
-    reading.read_table(file)
+    rows.read(reading, file, Images({}))
     if any(reading.faults.values()):
         raise ArchiveError(message(f"{file.name} cannot be used", reading.faults))
     return np.array([row for _, row in reading.rows.values()]), reading.label_names
@@ -318,6 +331,8 @@ def _finish(matched: Matched, image_size: int) -> Archive:
         grounds=tuple(f"{p} {w}" for p, w in zip(of.places, windows, strict=bool(of.places))),
         areas=of.areas,
         stretch=of.stretch,
+        parts=parts_of(of.columns),
+        said=of.said,
     )
 
 
@@ -336,11 +351,13 @@ def _archive(
     grounds=(),
     areas=None,
     stretch=None,
+    parts=(),
+    said=(),
 ) -> Archive:
     digest = hashlib.sha256(json.dumps([content, label_names, names]).encode())
     digest.update(labels.tobytes())
     digest.update(json.dumps(places).encode() if places else b"")
     fingerprint = digest.hexdigest()[:16]
     of = fingerprint, title, footnote, tuple(contents), bands, places
-    of += (grounds if len(set(grounds)) < len(grounds) else (), stretch, areas)
+    of += (grounds if len(set(grounds)) < len(grounds) else (), stretch, areas, parts, said)
     return Archive(name, images, labels, label_names, names, *of)

@@ -20,6 +20,8 @@ from maclcore.data.stretch import Stretch
 RGB = ("red", "green", "blue")
 UNDECODED = "image that cannot be decoded: convert it, copy it again, or remove it and its row"
 
+UNKNOWN = (np.nan, np.nan)
+
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
@@ -44,6 +46,7 @@ class Catalogue:
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     said: tuple[str, ...] = ()
     stretch: Stretch | None = None  #: of images of more than 8 bits which values they show
+    told: np.ndarray | None = None  #: (N, 2) longitude and latitude, where the table tells them
     drawn: Callable[[int], Any] | None = None  #: the `Archive` that is drawn at a size
 
     def __len__(self) -> int:
@@ -64,8 +67,16 @@ class Catalogue:
 
     @cached_property
     def coordinates(self) -> np.ndarray | None:
-        """(N, 2) longitude and latitude of each image's centre (`centres`); None without any."""
-        return None if self.drawn else centres(self.images)
+        """(N, 2) longitude and latitude, WGS84, of each image's centre; None without any.
+
+        As the table tells them, or else the files (`centres`); of tiles the other way round.
+        """
+        found = None if self.drawn else centres(self.images)
+        if self.told is None or found is None:
+            return found if self.told is None else self.told
+        tiles = np.array([[getattr(image, "window", None) is not None] for image in self.images])
+        first, second = np.where(tiles, found, self.told), np.where(tiles, self.told, found)
+        return np.where(np.isnan(first), second, first)
 
     def decode(self, row: int, size: int) -> np.ndarray:
         """(C, size, size) uint8 of an image; ValueError, which names it, if it cannot be read."""
@@ -108,7 +119,10 @@ class Matched:
         elif not any(reading.faults.values()):
             kind = "no images or no rows: the reader is to set both"
             reading.faults[kind].append(str(reading.folder))
-        self.keys = sorted(images, key=lambda key: images[key].stem)
+        self.keys = sorted(images, key=self.name)
+
+    def name(self, key: str) -> str:
+        return self.reading.names.get(key, self.reading.images[key].stem)
 
     @property
     def images(self) -> list[Any]:
@@ -144,22 +158,25 @@ class Matched:
             if ABSENT in reading.faults:
                 tree = f"{self.tree}; or {PLAIN_TREE}" if self.tree else PLAIN_TREE
                 text += f"\nExpected in {reading.folder}: {tree}"
-            raise ArchiveError(text)
+            raise ArchiveError(text, reading.said)
         warn(name, reading.notes)
         if reading.size not in (None, len(keys)):
             part = f"{len(keys):,} of the archive's {reading.size:,} images."
             reading.footnote = f"{part} {reading.footnote}".strip()
-        images, names = self.images, tuple(image.stem for image in self.images)
+        images, names = self.images, tuple(map(self.name, keys))
+        known = reading.coordinates
         places = [reading.places.get(k, name) for k, name in zip(keys, names, strict=True)]
         return Catalogue(
             *(name, reading.title, reading.folder, tuple(images), names),
-            *(np.array([reading.rows[key][1] for key in keys]), reading.label_names),
+            *(np.array([reading.rows[key][1] for key in keys], dtype=bool), reading.label_names),
             footnote=reading.footnote,
             bands=self.bands,
             places=tuple(places) if reading.places else (),
-            said=tuple(reading.said),
             stretch=reading.stretch,
             areas=None if reading.areas is None else partial(_in_order, reading.areas, keys, names),
+            columns={x: tuple(map(of.get, keys)) for x, of in reading.columns.items()},
+            told=np.array([known.get(k, UNKNOWN) for k in keys]) if known else None,
+            said=tuple(reading.said),
         )
 
 

@@ -44,7 +44,8 @@ def _centre(image: Path | Scene | Stack) -> tuple[float, float]:
     if window := getattr(image, "window", None):  # in pixels of an image's finest band
         row = (window.row + window.side / 2) * height / window.height
         column = (window.column + window.side / 2) * width / window.width
-    return _wgs84(crs, *(transform @ (column, row)))
+    a, b, c, d, e, f = transform[:6]
+    return _wgs84(crs, a * column + b * row + c, d * column + e * row + f)
 
 
 @lru_cache(maxsize=64)  # for all tiles of a scene
@@ -63,12 +64,11 @@ def _georeference(file: Path) -> tuple[Any, Any, int, int] | None:
 
 def _wgs84(crs: Any, x: float, y: float) -> tuple[float, float]:
     need("geo", __name__)
-    from rasterio.errors import RasterioError
     from rasterio.warp import transform
 
     try:
         (longitude,), (latitude,) = transform(crs, "EPSG:4326", [x], [y])
-    except RasterioError:  # a system that is none of the earth
+    except Exception:  # a system that is none of the earth: errors of GDAL without a public class
         return UNKNOWN
     return _sound(longitude, latitude)
 

@@ -1,8 +1,8 @@
 """A folder of one's own whose images have many bands: what its `bands.toml` may say.
 
 The least is the name of a product, whose bands, order, μ and σ are then known: `[s2_l2a]`, with
-`images/<name>.tif` (stacked) or `images/<name>/<name>_<band>.tif`, and `labels.csv`, a 0/1 column a
-label, where a row of zeros is an image of which no label is known. More:
+`images/<name>.tif` (stacked) or `images/<name>/<name>_<band>.tif`, and `labels.csv` or another
+table, where a row of zeros is an image of which no label is known. More:
 
     tile = 32                    # cut each image into squares of so many pixels of its finest band
     place = '^(\\d+)_'            # what of an image's name says which place it shows
@@ -34,7 +34,7 @@ Tiles are named `<image>_<row>_<column>`, and those of one image are one place.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from maclcore.data import cache
+from maclcore.data import cache, rows
 from maclcore.data.bands import (
     PRODUCTS,
     UNITS,
@@ -55,9 +55,10 @@ from maclcore.data.bands import (
     read,
     spelled,
 )
+from maclcore.data.layout import Images, class_folders, find_images, find_table
 from maclcore.data.maps import class_pixels, present
-from maclcore.data.own import take, together
-from maclcore.data.reading import Reading, image_key
+from maclcore.data.own import prepared, spread
+from maclcore.data.reading import ABSENT, Reading, image_key
 from maclcore.data.stacks import Found, find_bands, first_order
 
 FAULT = "fault in bands.toml (maclcore.data.declared says what it may hold)"
@@ -115,40 +116,46 @@ def read_folder(
     reading: Reading,
     *,
     unlabelled: bool = False,
-    table: str | Path = "labels.csv",
+    table: str | Path = "",
+    label_columns: Sequence[str] = (),
+    labels_column: str = "",
     tile: int = 0,
     stretch: Any = None,
 ) -> None:
-    """A folder of one's own: as its `bands.toml` declares, or in the plain layout without one.
+    """A folder of one's own: as its `bands.toml` declares, or its images and a table, if any.
 
-    `unlabelled`: an image without a row, or without a label, is one of which no label is known; and
-    the images may lie in the folder itself. `table`: of the labels, another one than its own.
-    `tile`, of images larger than that: cut them into squares of so many pixels. `stretch`, of
-    images of more than 8 bits: their values that become black and white, as `Stretch.of` takes
-    them; default: found in their pixels. Of many bands a bands.toml says both.
+    Where the images lie and which table is theirs, `layout` tells, and what that says, `columns`;
+    without labels in a table, the folders of the images are them, if they can be.
+    `unlabelled`: an image without a row, or without a label, is one of which no label is known.
+    `table`: one of one's own, in the folder or the working folder. `label_columns`: of a table the
+    columns of 0 and 1 that are labels; `labels_column`: the one that names them.
+    `tile`: cut images larger than that into squares of so many pixels. `stretch`: of images of more
+    than 8 bits the values that become black and white, as `Stretch.of` takes them; default: found
+    in their pixels. A bands.toml says both itself.
     """
-    table = reading.folder / table
-    _read_folder(reading, table, unlabelled)
-    if not reading.products:
-        take(reading, tile, stretch)
-    elif tile or stretch is not None:
-        raise ValueError("tile and stretch are of a folder without bands.toml, which says its own")
-    if unlabelled:
+    read = partial(
+        rows.read, unlabelled=unlabelled, label_columns=label_columns, labels_column=labels_column
+    )
+    if (file := reading.folder / "bands.toml").is_file():
+        if tile or stretch is not None:
+            raise ValueError("tile and stretch are of a folder without bands.toml, which says them")
+        _read_bands(reading, file, table, read)
+    else:
+        images = prepared(reading, find_images(reading), tile, stretch)
+        if found := find_table(reading, images, table):
+            read(reading, found, images)
+        elif not reading.images:
+            reading.faults[ABSENT].append(str(reading.folder / "labels.csv"))
+        spread(reading)
+        if not reading.label_names and not any(reading.faults.values()):
+            class_folders(reading)
+    if unlabelled or not reading.label_names:
         none = np.zeros(len(reading.label_names), dtype=bool)
         for key, image in reading.images.items():
             reading.rows.setdefault(key, (str(image), none))
 
 
-def _read_folder(reading: Reading, table: Path, unlabelled: bool) -> None:
-    file = reading.folder / "bands.toml"
-    if not file.is_file():
-        images = reading.folder / "images"
-        loose = unlabelled and not images.is_dir()
-        reading.images = reading.files(reading.folder if loose else images)
-        together(reading)
-        if loose:
-            reading.notes.clear()  # of tables and notes beside the images
-        return reading.read_table(table, unlabelled)
+def _read_bands(reading: Reading, file: Path, table: str | Path, read: Callable) -> None:
     try:
         declared = tomllib.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -156,7 +163,7 @@ def _read_folder(reading: Reading, table: Path, unlabelled: bool) -> None:
         return
     reading.faults[FAULT] += faults(declared)
     if not reading.faults[FAULT]:
-        _read(reading, declared, table)
+        _read(reading, declared, table, read)
 
 
 def faults(declared: dict[str, Any]) -> list[str]:
@@ -208,7 +215,9 @@ def _incomplete(name: str, of: dict[str, Any]) -> list[str]:
     return wrong + [f"[{name}] has {band} twice" for band in sorted(twice)]
 
 
-def _read(reading: Reading, declared: dict[str, Any], table: Path) -> None:
+def _read(
+    reading: Reading, declared: dict[str, Any], table: str | Path, read: Callable[..., None]
+) -> None:
     images: Found = {}
     for name, of in declared.items():
         if not isinstance(of, dict) or name == "map":
@@ -235,9 +244,13 @@ def _read(reading: Reading, declared: dict[str, Any], table: Path) -> None:
             reading.images[image_key(tile.name)] = tile
             reading.places[image_key(tile.name)] = place
     if "map" not in declared:
-        return reading.read_table(table, unlabelled=True)
-    if table.exists():
-        reading.faults[FAULT].append(f"[map] and {table.name}: labels come from one of them")
+        images = Images({key: (key,) for key in reading.images})
+        if found := find_table(reading, images, table):
+            read(reading, found, images, unlabelled=True)
+        return
+    labels = reading.folder / (table or "labels.csv")
+    if labels.exists():
+        reading.faults[FAULT].append(f"[map] and {labels.name}: labels come from one of them")
     _read_maps(reading, declared["map"])
 
 

@@ -1,10 +1,8 @@
-"""What a folder of one's own holds beside 8-bit files: files a band, deep scenes, and tiles."""
+"""What becomes of the images of a folder of one's own: one stretch for all, and tiles."""
 
 import hashlib
 import json
 import math
-import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +12,9 @@ import numpy as np
 
 from maclcore import paths
 from maclcore.data import cache
-from maclcore.data.bands import Window, opened, spelled
-from maclcore.data.reading import DUPLICATE, Reading, image_key
+from maclcore.data.bands import Window, opened
+from maclcore.data.layout import Images
+from maclcore.data.reading import DUPLICATE, Reading
 from maclcore.data.scenes import (
     RULE,
     Scene,
@@ -29,55 +28,39 @@ from maclcore.data.scenes import (
 from maclcore.data.stretch import EIGHT, Stretch
 
 SCALE = "images of more than 8 bits without a common scale: correct them, or say one (stretch=)"
-BROKEN = "image that cannot be read: convert it, copy it again, or remove it and its row"
 SAMPLED = 64  # images whose pixels decide the stretch, evenly among those in order of their names
 PIXELS = 2**22  # of all of them together, about
 PERCENTILES = (2, 98)
 
 
-def together(reading: Reading) -> None:
-    """Make one image of files a band, "x_B02.tif", "x_B03.tif" and "x_B04.tif" of over 8 bits."""
-    groups: dict[tuple[Path, str], dict[str, str]] = defaultdict(dict)
-    for key, file in reading.images.items():
-        if isinstance(file, Path) and file.suffix.lower() in (".tif", ".tiff"):
-            if match := re.fullmatch(r"(.+)_(B\d{1,2}A?)", file.stem, re.IGNORECASE):
-                groups[file.parent, match[1]][spelled(match[2])] = key
-    made = 0
-    for (_, name), of in groups.items():
-        if not {"B2", "B3", "B4"} <= of.keys():
-            continue
-        scene = Scene(name, tuple(reading.images[of[band]] for band in ("B4", "B3", "B2")))
-        if any(is_plain(file) for file in scene.files):  # read one by one as ever
-            continue
-        for key in of.values():
-            del reading.images[key]
-        if (first := reading.images.setdefault(image_key(name), scene)) is not scene:
-            reading.faults[DUPLICATE].append(f"{name} = {first.name}")
-        made += 1
-    if made:
-        reading.said.append(
-            f"{_many(made)} of a file a band, shown by their B4, B3 and B2; a bands.toml with "
-            "[s2_l2a] or another product takes all bands (maclcore.data.declared)"
-        )
+def prepared(reading: Reading, images: Images, tile: int = 0, stretch: Any = None) -> Images:
+    """Find the stretch of deep images, and cut those larger than a tile; what rows may name then.
 
-
-def take(reading: Reading, tile: int = 0, stretch: Any = None) -> None:
-    """Find the stretch of deep images, or take the one given, and cut those larger than a tile.
-
-    `stretch`: as `Stretch.of` takes it, for an archive whose earlier images were stretched so.
+    That is a tile, or an image that is cut: then its tiles have what its row tells (`spread`).
     """
     if tile < 0:
         raise ValueError(f"tile is {tile}; a tile has at least 1 pixel")
-    given = None if stretch is None else Stretch.of(stretch)
+    find_stretch(reading, stretch)
+    if not tile:
+        return images
     with cache.no_stray_warnings():
-        deep = [image for image in _ordered(reading) if not is_plain(image)]
-        try:
-            reading.stretch = (given or _found(reading, deep)) if deep else None
-            reading.said += _shown(deep)
-        except ValueError as error:
-            reading.faults[SCALE].append(str(error))
-        if tile:
-            _cut(reading, tile)
+        _cut(reading, tile)
+    paths = dict(images.paths)
+    for key, of in reading.tiles.items():
+        *folders, _ = images.paths[of]
+        paths[key] = (*folders, key.rsplit("/", 1)[-1])
+    return Images(paths)
+
+
+def spread(reading: Reading) -> None:
+    """Give every tile what the table says of its image, but for what it says of the tile."""
+    cut = {*reading.tiles.values()}
+    for of in (reading.rows, reading.coordinates, *reading.columns.values()):
+        for key, image in reading.tiles.items():
+            if image in of:
+                of.setdefault(key, of[image])
+        for image in cut:
+            of.pop(image, None)
 
 
 def _many(images: int) -> str:
@@ -95,13 +78,26 @@ def _shown(deep: Sequence[Path | Scene]) -> list[str]:
         with suppress(ValueError), opened(file := files_of(image)[0]) as data:
             if data.count not in (1, 3):
                 which = ", ".join(map(str, red_green_blue(data)))
-                return [
-                    f"of {data.count} bands ({file.name}) those shown in red, green and blue: {which}"
-                ]
+                what = f"of {data.count} bands ({file.name})"
+                return [f"{what} those shown in red, green and blue: {which}"]
     return []
 
 
 # --- The stretch --------------------------------------------------------------------------------
+
+
+def find_stretch(reading: Reading, given: Any = None) -> None:
+    """Set the stretch of images of more than 8 bits; `given` is one, as `Stretch.of` takes it."""
+    stretch = None if given is None else Stretch.of(given)
+    with cache.no_stray_warnings():
+        deep = [image for image in _ordered(reading) if not is_plain(image)]
+        if not deep:
+            return
+        try:
+            reading.stretch = stretch or _found(reading, deep)
+        except ValueError as error:
+            reading.faults[SCALE].append(str(error))
+        reading.said += _shown(deep)
 
 
 def _found(reading: Reading, deep: Sequence[Path | Scene]) -> Stretch:
@@ -161,40 +157,37 @@ def measure(sample: Sequence[Path | Scene]) -> np.ndarray:
 
 
 def _cut(reading: Reading, side: int) -> None:
-    """Put, for each image larger than a tile, its tiles in its place, each with its labels."""
-    scenes = tiles = 0
+    """Put, for each image larger than a tile, its tiles in its place."""
+    scenes = 0
     for key, image in list(reading.images.items()):
         try:
             height, width = shape(image)
-        except ValueError as error:
-            reading.faults[BROKEN].append(str(error))
-            del reading.images[key]
-            reading.rows.pop(key, None)
+        except ValueError:  # told with all others when it is decoded
             continue
         if max(height, width) <= side:
             continue
         del reading.images[key]
-        row = reading.rows.pop(key, None)
-        for tile in squares(image, height, width, side):
-            own = image_key(tile.name)
-            if (first := reading.images.setdefault(own, tile)) is not tile:
-                reading.faults[DUPLICATE].append(f"{tile.name} = {first.name}")
-            reading.places[own] = image.stem
-            if row is not None:
-                reading.rows.setdefault(own, row)
-            tiles += 1
         scenes += 1
+        name = reading.names.get(key, image.stem)
+        for at, window in squares(height, width, side):
+            tile, own = Scene(f"{name}_{at}", files_of(image), window), f"{key}_{at}"
+            if own in reading.images:
+                reading.faults[DUPLICATE].append(f"{tile.name} is an image and a tile of {name}")
+            reading.images[own] = tile
+            reading.places[own] = name
+            reading.tiles[own] = key
     if scenes:
         reading.said.append(
-            f"{_many(scenes)} cut into {tiles:,} tiles of {side} pixels, <image>_<row>_<column>; "
-            "the last of a row or column ends at the edge; each has the labels of its image"
+            f"{_many(scenes)} cut into {len(reading.tiles):,} tiles of {side} pixels, "
+            "<image>_<row>_<column>, the last of a row or column at the edge; labels of an image "
+            "are those of its tiles"
         )
 
 
-def squares(image: Path | Scene, height: int, width: int, side: int) -> Iterator[Scene]:
+def squares(height: int, width: int, side: int) -> Iterator[tuple[str, Window]]:
     """Tiles that cover an image: the last of a row or column ends at the edge, and so overlaps.
 
-    Of an image narrower than a tile they are as wide as it is.
+    Each with its place, "row_column". Of an image narrower than a tile they are as wide as it is.
     """
     side = min(side, height, width)
     rows, columns = -(-height // side), -(-width // side)
@@ -202,5 +195,4 @@ def squares(image: Path | Scene, height: int, width: int, side: int) -> Iterator
         for j in range(columns):
             at = f"{i:0{len(str(rows - 1))}}_{j:0{len(str(columns - 1))}}"
             top, left = min(i * side, height - side), min(j * side, width - side)
-            window = Window(top, left, side, height, width)
-            yield Scene(f"{image.stem}_{at}", files_of(image), window)
+            yield at, Window(top, left, side, height, width)

@@ -22,10 +22,10 @@ from tqdm.auto import tqdm
 
 from maclcore import paths
 from maclcore.config import EMBEDDED, nearest
-from maclcore.data.archives import Archive, load_archive
+from maclcore.data.archives import Archive, load_archive, read_archive
 from maclcore.data.extract import MAX_BYTES, extract, packing
 from maclcore.data.readers import READERS
-from maclcore.data.reading import ArchiveError
+from maclcore.data.reading import ArchiveError, printable
 from maclcore.data.sheet import describe
 
 ATTEMPTS = 20  # at one mirror, as long as each brings something
@@ -52,7 +52,8 @@ def prepare(
     """
     if name not in READERS:
         if name in EMBEDDED or Path(name).expanduser().is_dir():
-            raise ValueError(f"{name} needs no preparation: python -m maclcore data {name}")
+            told = "" if name in EMBEDDED else _understood(name)
+            raise ValueError(f"{name} needs no preparation: python -m maclcore data {name}{told}")
         raise ValueError(f"no source of an archive {name!r}{nearest(name, READERS)}")
     root = paths.data_root() if root is None else Path(root).expanduser().absolute()
     if not (root / name).exists():
@@ -82,6 +83,16 @@ def data_sheet(archive: Archive, root: str | Path | None = None) -> str:
     if counts := _against_published(archive):
         lines += [f"{'counts':9}{counts}"]
     return "\n".join([*lines, "", describe(archive)])
+
+
+def _understood(folder: str) -> str:
+    """How a folder of one's own is read as it is, or what keeps it from that."""
+    try:
+        found = read_archive(folder, progress=False)
+    except ArchiveError as error:
+        return f"\n{error}"
+    size = f"{len(found):,} images, {len(found.label_names)} labels"
+    return "\n".join(["", size, *map(printable, found.said)])
 
 
 # --- Contents ------------------------------------------------------------------------------------

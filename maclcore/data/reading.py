@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maclcore.config import nearest
-from maclcore.data import cache
+from maclcore.data import cache, tables
 
 if TYPE_CHECKING:
     from maclcore.data.bands import Product, Stack
@@ -38,11 +38,23 @@ DUPLICATE = "duplicate image name, case and suffix aside: rename or remove one"
 
 
 class ArchiveError(ValueError):
-    """Everything that makes an archive unusable, in one message."""
+    """Everything that makes an archive unusable, in one message; `said`: how it was understood."""
+
+    def __init__(self, text: str, said: Iterable[str] = ()) -> None:
+        super().__init__(text)
+        self.said = tuple(said)
 
 
 class ArchiveWarning(UserWarning):
     """What is odd about an archive that can be used all the same."""
+
+
+def image_key(name: str) -> str:
+    """What makes an image's name unique: neither case, suffix, folder nor Unicode composition."""
+    name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    stem, suffix = os.path.splitext(name)
+    stem = stem if suffix.lower() in cache.SUFFIXES else name
+    return unicodedata.normalize("NFC", stem).casefold()
 
 
 @dataclass
@@ -62,12 +74,18 @@ class Reading:
     footnote: str = ""
     wanted: tuple[str, ...] = ()  # the labels that a table must have, in this order; (): any
     label_names: tuple[str, ...] = ()
+    key: Callable[[str], str] = image_key  # what makes a row's name unique
     size: int | None = None  # images of the whole archive; None: not checked
     images: "dict[str, Path | Stack | Scene]" = field(default_factory=dict)
     rows: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)  # where, (L,) bool
+    names: dict[str, str] = field(default_factory=dict)  # of images that have not their file's
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)  # what else a table says
+    coordinates: dict[str, tuple[float, float]] = field(default_factory=dict)  # east, north
+    said: list[str] = field(default_factory=list)  # in a line each, how the folder was understood
     products: "list[Product]" = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     areas: Callable[[], dict[str, np.ndarray]] | None = None  # (L,) pixels of each label
+    tiles: dict[str, str] = field(default_factory=dict)  # of each tile's key its image's
     stretch: "Stretch | None" = None  # of images of more than 8 bits
     said: list[str] = field(default_factory=list)  # how the folder was understood
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -117,11 +135,11 @@ class Reading:
 
     def walk(self, folder: Path) -> Iterator[Path]:
         """All files in the folder and in all folders inside it, sorted, but hidden ones."""
-        walk = os.walk(folder, onerror=self._no_folder)
+        walk = os.walk(folder, onerror=self.no_folder)
         files = sorted(Path(at, name) for at, _, names in walk for name in names)
         return (file for file in files if not file.name.startswith("."))
 
-    def _no_folder(self, error: OSError) -> None:
+    def no_folder(self, error: OSError) -> None:
         why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
         self.faults[ABSENT].append(f"{error.filename}{why}")
 
@@ -166,12 +184,12 @@ class Reading:
                 wrong = [f"{label} is {cell!r}" for label, cell, value in pairs if value is None]
                 wrong += ["no label"] * (not any(values) and not wrong and not unlabelled)
             wrong += ["no name"] * (not name)
-            if first := self.rows.get(image_key(name)):
+            if first := self.rows.get(self.key(name)):
                 faults[DUPLICATE].append(f"{where} = {first[0]}")
             faults[ROWS] += [f"{where}: {', '.join(wrong)}"] if wrong else []
             row = [True] * len(labels) if wrong else [values[j] for j in order]
             if name:
-                self.rows[image_key(name)] = (where, np.array(row, dtype=bool))
+                self.rows[self.key(name)] = (where, np.array(row, dtype=bool))
 
     def _read_list(
         self, file: str, lines: list[tuple[int, list[str]]], own: dict[str, str], unlabelled: bool
@@ -190,9 +208,9 @@ class Reading:
                 wrong.append(f"unknown label {label!r}{nearest(label, self.wanted)}")
             self.faults[ONE] += [f"{where}: {', '.join(wrong)}"] if wrong else []
             label = own.get(_spelling(label), label)
-            if first := found.get(image_key(name)):
+            if first := found.get(self.key(name)):
                 self.faults[TWICE].append(f"{where} = {first[0]}: {label}, {first[1]}")
-            found[image_key(name)] = where, label
+            found[self.key(name)] = where, label
         self.label_names = self.wanted or tuple(
             sorted({label for _, label in found.values()} - {""})
         )
@@ -268,14 +286,6 @@ class Reading:
         return counts
 
 
-def image_key(name: str) -> str:
-    """What makes an image's name unique: neither case, suffix, folder nor Unicode composition."""
-    name = name.replace("\\", "/").rsplit("/", 1)[-1]
-    stem, suffix = os.path.splitext(name)
-    stem = stem if suffix.lower() in cache.SUFFIXES else name
-    return unicodedata.normalize("NFC", stem).casefold()
-
-
 def _is_binary(lines: list[tuple[int, list[str]]]) -> bool:
     """Whether every row's cells, if it has any, are 0 or 1."""
     return all(cell in CELLS for _, (_, *cells) in lines for cell in cells)
@@ -297,15 +307,7 @@ def _separated(file: Path) -> list[tuple[int, list[str]]]:
 
 
 def _spreadsheet(file: Path) -> list[tuple[int, list[str]]]:
-    try:
-        from openpyxl import load_workbook
-    except ImportError:
-        raise ImportError(f"to read {file}, install openpyxl or save it as labels.csv") from None
-    with open(file, "rb") as stream:  # openpyxl would leave it open
-        try:
-            rows = [*load_workbook(stream, read_only=True, data_only=True).active.values] or [()]
-        except Exception as error:  # a broken workbook can make openpyxl raise anything
-            raise ValueError(f"not a workbook ({error})") from None
+    rows, _ = tables.workbook(file)
     width = sum(cell is not None for cell in rows[0])  # formatted empty columns may follow
     table = [["" if c is None else str(c).strip() for c in row[:width]] for row in rows]
     return [(i + 1, cells) for i, cells in enumerate(table) if any(cells)]

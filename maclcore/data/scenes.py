@@ -59,6 +59,16 @@ def files_of(image: Any) -> tuple[Path, ...]:
     return getattr(image, "files", (image,))
 
 
+def location(image: Any) -> Path:
+    """Where an image lies, as if it were one file: its folder says what its own folder is."""
+    file = files_of(image)[0]
+    if not isinstance(image, Scene):
+        return file
+    name = image.name.rsplit("/", 1)[-1]
+    of_bands = len(image.files) > 1 and (file.parent.name == image.name or image.window)
+    return (file.parent.parent if of_bands else file.parent) / f"{name}.tif"
+
+
 def is_plain(image: Path | Scene) -> bool:
     """Whether Pillow reads it as 8 bits, or else not at all, and can say why."""
     files = files_of(image)
@@ -107,8 +117,8 @@ def open_rgb(image: Path | Scene, stretch: Stretch | None = None) -> Image.Image
         bands = read(image)
         if bands.dtype != np.uint8 and stretch is None:
             raise ValueError(
-                f"pixels are not 8-bit ({bands.dtype}), and nothing says which values are black "
-                "and which white, as the images of an archive do; convert it to 8-bit RGB"
+                f"pixels are not 8-bit ({bands.dtype}, {8 * bands.itemsize} bits a channel), and "
+                "no archive says which values are black and white; convert it to 8-bit RGB"
             )
         pixels = bands if bands.dtype == np.uint8 else Stretch.of(stretch)(bands)
     except ValueError as error:

@@ -1,13 +1,20 @@
 """Train, validation and test: seeded, disjoint, complete, free of torch."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 # Section 4.1 of the paper calls its splits 70/10/20, yet prints these sizes for archives of
 # 2,100 (DLRSD), 3,000 (ML-AID) and 4,940 images (WHDLD).
 PAPER_SIZES = {2100: (1475, 214, 411), 3000: (2100, 300, 600), 4940: (3444, 518, 978)}
+#: how a table or a folder may call the parts, and columns that tell them
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SPLIT = ("split", "subset", "partition")
 
 
 class Split(NamedTuple):
@@ -71,6 +78,29 @@ def official_split(
     if stratified:
         part = _stratify(labels[order], sizes, generator)
     return Split(order[part == 0], order[part == 1], np.flatnonzero(test))
+
+
+def parts_of(columns: Mapping[str, Iterable[Any]]) -> tuple[str, ...]:
+    """Of each image train, validation or test, as a column SPLIT tells; () if none does of all."""
+    for name, values in columns.items():
+        told = tuple(PARTS.get(str(value).casefold(), "") for value in values)
+        if name.casefold() in SPLIT and all(told):
+            return told
+    return ()
+
+
+def told_split(
+    parts: Sequence[str], labels: np.ndarray, seed: int, *, stratified: bool = False
+) -> Split:
+    """The split that `parts` (N,) tell, train, validation or test, in the order of the seed's
+    permutation; without validation it is taken of train, as in `official_split`."""
+    part = np.array(parts)
+    if lack := [one for one in ("train", "test") if one not in part]:
+        raise ValueError(f"the column of the split has no image of {' and of '.join(lack)}")
+    if "validation" not in part:
+        return official_split(part == "test", labels, seed, stratified=stratified)
+    order = np.random.default_rng(seed).permutation(len(part))
+    return Split(*(order[part[order] == one] for one in Split._fields))
 
 
 def _by_place(labels: np.ndarray, seed: int, stratified: bool, places: Sequence[str]) -> Split:

@@ -19,7 +19,8 @@ import numpy as np
 
 from maclcore.config import EMBEDDED, LABELS, is_path
 from maclcore.data.archives import Archive, locate
-from maclcore.data.reading import ArchiveError, Reading, image_key, message, warn
+from maclcore.data.layout import key_of
+from maclcore.data.reading import TWICE, ArchiveError, Reading, message, warn
 from maclcore.data.split import Split
 
 MISSING = "image without a known label that is to be {}: {}"
@@ -126,12 +127,21 @@ def table_file(labels: str, archive: str) -> str:
     raise FileNotFoundError(f"no table of labels {places}")
 
 
+def check_single(file: Path) -> None:
+    """ArchiveError for a table `image,label` that has an image in two rows: which is known?"""
+    reading = Reading(file.parent)
+    reading.read_table(file, unlabelled=True)
+    if twice := reading.faults[TWICE]:
+        raise ArchiveError(message(f"{file} cannot be used", {TWICE: twice}))
+
+
 def _table(archive: Archive, split: Split, file: Path, validated: bool) -> np.ndarray:
     """(N, L) bool: what a table names of the archive's images, all of its faults told at once."""
-    reading = Reading(file.parent, wanted=archive.label_names)
+    own = key_of(archive.names)
+    reading = Reading(file.parent, wanted=archive.label_names, key=own)
     reading.read_table(file, unlabelled=True)
     rows, faults = reading.rows, reading.faults
-    keys = [image_key(name) for name in archive.names]
+    keys = [own(name) for name in archive.names]
     known_keys = {"", *keys}  # a row without a name is told as such
     kind = "row of no image of the archive: correct its name, or remove it"
     faults[kind] += [where for key, (where, _) in rows.items() if key not in known_keys]

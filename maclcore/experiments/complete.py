@@ -28,6 +28,7 @@ from maclcore.config import Config, Param
 from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive
 from maclcore.data.archives import locate
 from maclcore.data.split import split_sizes
+from maclcore.data.weak import check_single
 from maclcore.models.weights import weights_content, weights_name
 from maclcore.store.files import digest, json_bytes
 from maclcore.store.identity import Source
@@ -86,6 +87,7 @@ def complete(
         archive=archive_name(str(folder)), labels=str(table), completion=method,
         completion_params=params or {}, **network,
     )  # fmt: skip
+    check_single(table)
     completion.classifier(config)  # what cannot be trained is told before images are read
     archive = load_archive(
         folder, image_size=config.image_size, bands=config.bands, progress=progress,

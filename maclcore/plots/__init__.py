@@ -17,7 +17,7 @@ from maclcore.plots.ablations import (
     surfaces_interactive,
 )
 from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
-from maclcore.plots.galleries import gallery, image_grid, pipeline
+from maclcore.plots.galleries import contact_sheet, gallery, image_grid, pipeline
 from maclcore.plots.labels import (
     confusion,
     cooccurrence,
@@ -45,11 +45,11 @@ from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
-    "cooccurrence", "critical_difference", "cumulative", "differences", "differences_over",
-    "forces", "gallery", "gradients", "heatmaps", "image_grid", "label", "label_bars",
-    "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels", "pipeline",
-    "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE", "rise_and_fall",
-    "save", "set_frequencies", "set_sizes", "shares_of_gap", "show", "similarities", "slug",
-    "stamp", "surfaces", "surfaces_interactive",
-    "training_curves", "use_style",
+    "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
+    "differences_over", "forces", "gallery", "gradients", "heatmaps", "image_grid", "label",
+    "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels",
+    "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
+    "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
+    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "training_curves",
+    "use_style",
 ]  # fmt: skip

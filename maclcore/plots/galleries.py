@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -60,6 +61,43 @@ def gallery(
             frame = "#117733" if jaccard >= 0.8 else "#0072b2" if jaccard >= 0.4 else "#cc3311"
             _show(ax, images[found], texts[rank], frame)
             ax.set_title(f"{rank} · J = {jaccard:.2f}", fontsize=9)
+    return fig
+
+
+def contact_sheet(
+    found: pd.DataFrame,
+    images: np.ndarray,
+    like: Mapping[str, np.ndarray],
+    unlike: Mapping[str, np.ndarray],
+    *,
+    columns: int = 6,
+) -> Figure:
+    """What a search has found, best first, below the examples and counter-examples of its query.
+
+    found: a row an image, with columns name, cosine and labels (a list), of images (K, 3, H, W);
+    like, unlike: an image (3, H, W) each, by what is written below it; framed blue and red.
+    """
+    asked = [(text, image, "#0072b2", "like") for text, image in like.items()]
+    asked += [(text, image, "#cc3311", "unlike") for text, image in unlike.items()]
+    answers = [
+        ("\n".join([row.name, *row.labels]), image, "0.8", f"{rank} · {row.cosine:.3f}")
+        for rank, (row, image) in enumerate(zip(found.itertuples(), images, strict=True), 1)
+    ]
+    lines = [
+        part[i : i + columns] for part in (asked, answers) for i in range(0, len(part), columns)
+    ]
+    heights = [1.9 + 0.15 * max(text.count("\n") for text, *_ in line) for line in lines]
+    fig, axes = plt.subplots(
+        *(len(lines), columns), squeeze=False, height_ratios=heights,
+        figsize=(1.72 * columns, sum(heights) + 0.25),
+    )  # fmt: skip
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for row, line in zip(axes, lines, strict=True):
+        for ax, (text, image, frame, title) in zip(row, line, strict=False):
+            ax.set_axis_on()
+            _show(ax, image, text, frame)
+            ax.set_title(title, fontsize=9)
     return fig
 
 

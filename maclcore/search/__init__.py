@@ -1,7 +1,9 @@
 """An archive of one's own, made searchable and searched by example.
 
-From here: `embedder` (a network, and what it is known by), `index` (a row an image, on disk). This
-room knows runs, their networks and archives; nothing below it knows that archives are searched.
+From here: `embedder` (a network, and what it is known by), `index` (a row an image, on disk),
+`kept` (those of runs, in the cache), `query` and `results`, which `contact_sheet` shows, `vectors`
+for other programs, and `browse`, all of it on a page. This room knows runs, their networks and
+archives; nothing below it knows that archives are searched.
 """
 
 from maclcore.extras import need

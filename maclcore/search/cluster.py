@@ -22,6 +22,8 @@ from maclcore.search.build import Place
 from maclcore.search.embedder import Embedder, Made, of_made
 from maclcore.search.pixels import Chunk, Reader
 
+need("cluster", __name__)
+
 AHEAD = 2  # chunks that wait for a worker, or for being written, for each worker that is there
 _ONE = threading.Lock()  # a worker has several threads, which torch shares among one chunk
 

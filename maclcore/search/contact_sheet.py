@@ -16,9 +16,9 @@ import numpy as np
 
 from maclcore import paths
 from maclcore.data.cache import open_image
-from maclcore.search.embedder import Made
+from maclcore.search.embedder import GIVEN, Made
 from maclcore.search.index import Index
-from maclcore.search.results import Answer
+from maclcore.search.results import Answer, Dropped
 from maclcore.version import __version__
 
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none';"
@@ -52,6 +52,10 @@ STYLE = """
 .macl-sheet dd { margin: 0; }
 .macl-sheet img {
   display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #eceeee;
+  border-radius: 5px;
+}
+.macl-sheet .none {
+  display: grid; place-items: center; aspect-ratio: 1; color: var(--soft); background: #eceeee;
   border-radius: 5px;
 }
 .macl-sheet .like img { outline: 3px solid var(--accent); outline-offset: 2px; }
@@ -127,13 +131,15 @@ def fragment(index: Index, answers: Sequence[Answer]) -> str:
 <h1>Found in {escape(of.title)}</h1>
 <p>{len(index):,} images, searched by example with {escape(network(of.made))}</p>
 {sections}
-<footer>Cosines of embeddings, best first. Index of {escape(of.archive)}; network
+<footer>Cosines of embeddings, best first. Index of {escape(of.archive or of.title)}; network
 {escape(of.made.network)}; maclcore {__version__}.</footer>
 </main>"""
 
 
 def network(made: Made) -> str:
     """What made the vectors, in words."""
+    if made.vector == GIVEN:
+        return made.network
     of = f"{made.backbone} ({made.weights}), {made.image_size} px"
     return f"{made.run}: {of}" if made.run else f"{of}, not trained here"
 
@@ -145,15 +151,15 @@ def _section(index: Index, answer: Answer) -> str:
     shared = {*query.labels, *(label for name in query.like for label in labels[name])}
     examples = [
         *(_example("like", file.name, _picture(file), (), shared) for file in answer.like),
-        *(_example("like", n, index.thumbnail(n), labels[n], shared) for n in query.like),
+        *(_example("like", n, _thumbnail(index, n), labels[n], shared) for n in query.like),
         *(_example("not", file.name, _picture(file), (), ()) for file in answer.unlike),
-        *(_example("not", n, index.thumbnail(n), labels[n], ()) for n in query.unlike),
+        *(_example("not", n, _thumbnail(index, n), labels[n], ()) for n in query.unlike),
     ]
     conditions = {k: v for k, v in answer.asked.items() if k not in ("like", "not")}
     terms = "".join(f"<dt>{k}</dt><dd>{_words(v)}</dd>" for k, v in conditions.items())
     heading = f"{len(found):,} images found" if len(found) != 1 else "1 image found"
     cards = "\n".join(
-        _card(rank, row, index.thumbnail(row.name), shared)
+        _card(rank, row, _thumbnail(index, row.name), shared)
         for rank, row in enumerate(found.itertuples(index=False), 1)
     )
     return f"""<section>
@@ -168,7 +174,7 @@ def _section(index: Index, answer: Answer) -> str:
 
 
 def _example(
-    kind: str, name: str, jpeg: bytes, labels: Iterable[str], shared: Iterable[str]
+    kind: str, name: str, jpeg: bytes | None, labels: Iterable[str], shared: Iterable[str]
 ) -> str:
     return (
         f'<figure class="{kind}">{_image(jpeg, name)}<figcaption><b>{kind}</b> {escape(name)}'
@@ -176,7 +182,7 @@ def _example(
     )
 
 
-def _card(rank: int, row: Any, jpeg: bytes, shared: Iterable[str]) -> str:
+def _card(rank: int, row: Any, jpeg: bytes | None, shared: Iterable[str]) -> str:
     cosine, meter = "", ""
     if not np.isnan(row.cosine):
         cosine = f"<b>{row.cosine:.3f}</b>"
@@ -188,7 +194,9 @@ def _card(rank: int, row: Any, jpeg: bytes, shared: Iterable[str]) -> str:
     )
 
 
-def _image(jpeg: bytes, name: str) -> str:
+def _image(jpeg: bytes | None, name: str) -> str:
+    if jpeg is None:
+        return '<div class="none">no picture</div>'
     data = base64.b64encode(jpeg).decode()
     return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(name)}" loading="lazy">'
 
@@ -200,8 +208,17 @@ def _labels(labels: Iterable[str], shared: Iterable[str]) -> str:
     return f'<ul class="labels">{items}</ul>' if items else ""
 
 
-def _picture(file: Path) -> bytes:
+def _thumbnail(index: Index, name: str) -> bytes | None:
+    try:
+        return index.thumbnail(name)
+    except KeyError:  # of vectors that were given
+        return None
+
+
+def _picture(file: Path | Dropped) -> bytes:
     """An image file as a JPEG of at most 256 pixels a side."""
+    if isinstance(file, Dropped):
+        return file.thumbnail
     image, content = open_image(file).convert("RGB"), io.BytesIO()
     image.thumbnail((256, 256))
     image.save(content, "JPEG", quality=85)

@@ -43,11 +43,12 @@ class Query:
                 )
 
 
-def find(index: Index, query: Query, k: int) -> pd.DataFrame:
+def find(index: Index, query: Query, k: int, approximate: bool = False) -> pd.DataFrame:
     """The k images that answer a query, as `Index.nearest` has them; its examples are none of them.
 
-    Without any example those that meet the conditions, by name, with a cosine of NaN. ValueError
-    for k < 1, an example or label that the index does not have, and a condition that is none.
+    Without any example those that meet the conditions, by name, with a cosine of NaN.
+    `approximate`: as of `nearest`. ValueError for k < 1, an example or label that the index does
+    not have, and a condition that is none.
     """
     if k < 1:
         raise ValueError(f"k is {k}: a search has at least 1 result")
@@ -57,7 +58,7 @@ def find(index: Index, query: Query, k: int) -> pd.DataFrame:
     like = _stacked(vectors[: len(query.like)], query.vectors)
     unlike = _stacked(vectors[len(query.like) :], query.unlike_vectors)
     if len(like) or len(unlike):
-        return index.nearest(rocchio(like, unlike), k, where, exclude=named)
+        return index.nearest(rocchio(like, unlike), k, where, named, approximate)
     found = index.rows(where, limit=k)
     found.insert(1, "cosine", np.float32(np.nan))
     return found

@@ -21,6 +21,17 @@ TICK = "tick"  # the column of a CSV in which a person says what is good or bad
 GOOD, BAD = "good", "bad"
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """An image file that was searched by and not kept; `thumbnail`: a JPEG."""
+
+    name: str
+    thumbnail: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A query, of which image files it has vectors, and what was found: a row an image, best first.
@@ -30,8 +41,8 @@ class Answer:
 
     query: Query
     found: pd.DataFrame
-    like: tuple[Path, ...] = ()
-    unlike: tuple[Path, ...] = ()
+    like: tuple[Path | Dropped, ...] = ()
+    unlike: tuple[Path | Dropped, ...] = ()
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -63,6 +74,7 @@ def search(
     like: Sequence[Path] = (),
     unlike: Sequence[Path] = (),
     each: bool = False,
+    approximate: bool = False,
     embedder: Embedder | None = None,
 ) -> tuple[list[Answer], list[str]]:
     """The answer to a query whose examples are image files, too; `each`: one for each of `like`.
@@ -82,7 +94,8 @@ def search(
             vectors=np.array([vectors[file] for file in files]),
             unlike_vectors=np.array([vectors[file] for file in bad]),
         )
-        answers.append(Answer(own, find(index, own, k), tuple(files), tuple(bad)))
+        found = find(index, own, k, approximate)
+        answers.append(Answer(own, found, tuple(files), tuple(bad)))
     return answers, problems
 
 

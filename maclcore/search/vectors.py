@@ -53,7 +53,10 @@ def _parts(index: Index, known: pa.Table, columns: list[str]) -> Iterator[tuple[
     for start in range(0, len(known), CHUNK):
         ids = known["_rowid"].slice(start, CHUNK).to_pylist()
         part = index.table.take_row_ids(ids).select(columns).to_arrow()
-        yield start, part.take(pc.sort_indices(part["name"]))  # they come as they are stored
+        part = part.take(pc.sort_indices(part["name"]))  # they come as they are stored
+        if part["name"].to_pylist() != known["name"].slice(start, CHUNK).to_pylist():
+            raise ValueError(f"{index.where} has changed while it was read: write it once more")
+        yield start, part
 
 
 def _points(known: pa.Table) -> pa.Array:

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from asking import LABELS
-from chromium import BROWSER, Page
+from chromium import BROWSER, chromium, wait
 from PIL import Image
 
 from maclcore.annotation.answers import read
@@ -19,9 +19,9 @@ EVIL = '<img src=x onerror="document.title=1"> & <b>bold</b>'
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    with Page(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
+def page():
+    with chromium() as browser:
+        yield browser.new_page(viewport={"width": 1280, "height": 800})
 
 
 @pytest.fixture
@@ -41,24 +41,24 @@ def serve():
 
 def begin(page, server):
     """Open the page, and go from the start to the first image."""
-    page.open(server.address)
-    page.wait("document.querySelector('#start h1') !== null")
-    page.press("Enter")
+    page.goto(server.address)
+    wait(page, "document.querySelector('#start h1') !== null")
+    page.keyboard.press("Enter")
     shown(page)
 
 
 def shown(page):
     """Wait until an image is on the screen."""
-    page.wait("!document.querySelector('#ask').hidden")
-    page.wait("document.querySelector('#image').complete")
+    wait(page, "!document.querySelector('#ask').hidden")
+    wait(page, "document.querySelector('#image').complete")
 
 
 def done(page, number):
-    page.wait(f"document.querySelector('#count').textContent.startsWith('{number} done')")
+    wait(page, f"document.querySelector('#count').textContent.startsWith('{number} done')")
 
 
 def candidates(page):
-    return page.value(
+    return page.evaluate(
         "[...document.querySelectorAll('#choices button span')].map(x => x.innerText)"
     )
 
@@ -66,25 +66,25 @@ def candidates(page):
 def test_three_images_are_answered_by_keyboard_alone(page, serve, folder):
     server = serve(folder)
     begin(page, server)
-    assert "ada · one label" in page.text() and "0 done" in page.text()
+    assert "ada · one label" in page.inner_text("body") and "0 done" in page.inner_text("body")
     first = candidates(page)
-    assert page.value("document.querySelector('#image').naturalWidth") == 24
-    page.press("3")  # one label
+    assert page.evaluate("document.querySelector('#image').naturalWidth") == 24
+    page.keyboard.press("3")  # one label
     done(page, 1)
     shown(page)
     second = candidates(page)
-    page.press("m")  # several, of two batches
-    page.press("1")
-    page.press("2")
-    page.press("2")  # not this one after all
-    page.press(" ")
+    page.keyboard.press("m")  # several, of two batches
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    page.keyboard.press("2")  # not this one after all
+    page.keyboard.press(" ")
     rest = candidates(page)
-    page.press("2")
-    page.wait("document.querySelector('#hint').textContent.startsWith('Chosen')")
-    page.press("0")
+    page.keyboard.press("2")
+    wait(page, "document.querySelector('#hint').textContent.startsWith('Chosen')")
+    page.keyboard.press("0")
     done(page, 2)
-    page.press(" ")
-    page.press(" ")  # behind the last batch: none of these
+    page.keyboard.press(" ")
+    page.keyboard.press(" ")  # behind the last batch: none of these
     done(page, 3)
     lines = read(folder / "annotations")["ada"]
     assert [line.labels for line in lines] == [(first[2],), (second[0], rest[1]), ()]
@@ -99,18 +99,18 @@ def test_every_answer_can_be_undone_over_a_restart_and_all_keys_work(page, serve
     begin(page, server)
     for i, key in enumerate("1?s0"):
         shown(page)
-        page.press(key)
-        page.wait(f"state.turn === {i + 1}")
+        page.keyboard.press(key)
+        wait(page, f"state.turn === {i + 1}")
     server.stop()
     server = serve(folder)
     begin(page, server)
     done(page, 3)
     for i in range(4):
-        page.press("Backspace")
-        page.wait(f"state.turn === {i + 5}")
+        page.keyboard.press("Backspace")
+        wait(page, f"state.turn === {i + 5}")
     done(page, 0)
-    page.press("Backspace")  # nothing happens
-    assert page.value("document.querySelector('[data-key=Backspace]').disabled")
+    page.keyboard.press("Backspace")  # nothing happens
+    assert page.evaluate("document.querySelector('[data-key=Backspace]').disabled")
     lines = read(folder / "annotations")["ada"]
     assert [x.answer for x in lines] == ["labels", "unsure", "skip", "none"] + ["undo"] * 4
 
@@ -119,56 +119,55 @@ def test_zoom_name_and_the_neighbours_that_are_loaded_before(page, serve, folder
     server = serve(folder)
     begin(page, server)
     width = "document.querySelector('#image').getBoundingClientRect().width"
-    before = page.value(width)
-    page.press("z")
-    assert page.value(width) == pytest.approx(3 * before, rel=0.1)
-    page.press("z")
-    assert page.value(width) == before
+    before = page.evaluate(width)
+    page.keyboard.press("z")
+    assert page.evaluate(width) == pytest.approx(3 * before, rel=0.1)
+    page.keyboard.press("z")
+    assert page.evaluate(width) == before
     name = server.session.tasks[0].image
-    assert name not in page.text()
-    page.press("n")
-    assert name in page.text()
+    assert name not in page.inner_text("body")
+    page.keyboard.press("n")
+    assert name in page.inner_text("body")
     for number in (1, 2, 3):
-        page.press("1")
+        page.keyboard.press("1")
         done(page, number)
     index = [server.session.index[task.image] for task in server.session.tasks[1:5]]
-    near = page.value("[...near.keys()]")
+    near = page.evaluate("[...near.keys()]")
     assert near == [index[0], index[1], index[3]]  # two before, one behind
-    assert page.wait("[...near.values()].every(x => x.complete && x.naturalWidth > 0)")
+    assert wait(page, "[...near.values()].every(x => x.complete && x.naturalWidth > 0)")
 
 
 def test_focus_is_seen_and_stays_and_enter_presses_it(page, serve, folder):
     begin(page, serve(folder))
     for _ in range(8):
-        page.press("Tab")
-        if page.value("document.activeElement.dataset.key") == "2":
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.key") == "2":
             break
-    assert page.value("document.activeElement.dataset.key") == "2"
-    assert page.value("getComputedStyle(document.activeElement).outlineWidth") == "3px"
+    assert page.evaluate("document.activeElement.dataset.key") == "2"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
     second = candidates(page)[1]
-    page.press("Enter")
+    page.keyboard.press("Enter")
     done(page, 1)
-    assert page.value("document.activeElement.dataset.key") == "2"
-    page.press(" ")  # the key of the page, not the button in focus
-    page.wait("document.querySelector('#hint').textContent === 'Candidates 2 of 2'")
+    assert page.evaluate("document.activeElement.dataset.key") == "2"
+    page.keyboard.press(" ")  # the key of the page, not the button in focus
+    wait(page, "document.querySelector('#hint').textContent === 'Candidates 2 of 2'")
     assert [line.labels for line in read(folder / "annotations")["ada"]] == [(second,)]
-    page.press("e")
-    page.wait("document.activeElement.dataset.key === 'Enter'")  # to go on
-    page.press("Tab")
-    page.press("Enter")  # what is in focus, and not its own key
-    page.wait("document.querySelector('#written table') !== null")
+    page.keyboard.press("e")
+    wait(page, "document.activeElement.dataset.key === 'Enter'")  # to go on
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # what is in focus, and not its own key
+    wait(page, "document.querySelector('#written table') !== null")
     assert (folder / "annotations" / "single_positive.csv").exists()
 
 
 def test_a_key_that_is_held_down_answers_once(page, serve, folder):
     begin(page, serve(folder))
-    one = {"key": "?", "code": "Slash", "text": "?"}
-    page.call("Input.dispatchKeyEvent", type="keyDown", **one)
+    page.keyboard.down("?")
     done(page, 1)
     for _ in range(5):
-        page.call("Input.dispatchKeyEvent", type="keyDown", autoRepeat=True, **one)
-    page.call("Input.dispatchKeyEvent", type="keyUp", key="?", code="Slash")
-    page.press("2")
+        page.keyboard.down("?")  # as a keyboard repeats it
+    page.keyboard.up("?")
+    page.keyboard.press("2")
     done(page, 2)
     assert [line.answer for line in read(folder / "annotations")["ada"]] == ["unsure", "labels"]
 
@@ -179,20 +178,20 @@ def test_names_are_text_wherever_they_are_shown(page, serve, tmp_path):
     Image.new("RGB", (8, 8)).save(folder / f"{EVIL.replace('/', '∕')}.png")
     (folder / '<i onclick="x">.png').write_bytes(b"no image")
     server = serve(folder, labels=[EVIL, "'; alert(1) //"])
-    page.open(server.address)
-    page.wait("document.querySelector('#start h1') !== null")
-    assert EVIL in page.text() and folder.name in page.text()
-    page.press("Enter")
-    page.press("n")
+    page.goto(server.address)
+    wait(page, "document.querySelector('#start h1') !== null")
+    assert EVIL in page.inner_text("body") and folder.name in page.inner_text("body")
+    page.keyboard.press("Enter")
+    page.keyboard.press("n")
     for number in (1, 2):
-        assert EVIL in page.text()
-        page.press("1")
+        assert EVIL in page.inner_text("body")
+        page.keyboard.press("1")
         done(page, number)
-    page.wait("document.querySelector('#end h2') !== null")
-    page.press("x")
-    page.wait("document.querySelector('#written table') !== null")
-    assert page.value("document.title") == "annotate"
-    assert page.value("document.querySelectorAll('b, i, h1 img').length") == 0
+    wait(page, "document.querySelector('#end h2') !== null")
+    page.keyboard.press("x")
+    wait(page, "document.querySelector('#written table') !== null")
+    assert page.evaluate("document.title") == "annotate"
+    assert page.evaluate("document.querySelectorAll('b, i, h1 img').length") == 0
 
 
 def test_an_image_that_cannot_be_shown_is_named_and_skipped(page, serve, tmp_path):
@@ -200,19 +199,19 @@ def test_an_image_that_cannot_be_shown_is_named_and_skipped(page, serve, tmp_pat
     Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
     begin(page, serve(tmp_path))
     asked = []
-    while name := page.value("state.task && state.task.name"):
+    while name := page.evaluate("state.task && state.task.name"):
         asked.append(name)
         if name == "good":
-            page.wait("document.querySelector('#broken').hidden")
+            wait(page, "document.querySelector('#broken').hidden")
         else:
-            page.wait(
-                "document.body.innerText.includes('This image cannot be shown. broken.jpg: ')"
+            wait(
+                page, "document.body.innerText.includes('This image cannot be shown. broken.jpg: ')"
             )
-        page.press("s" if name == "broken" else "1")
-        page.wait(f"state.turn === {len(asked)}")
+        page.keyboard.press("s" if name == "broken" else "1")
+        wait(page, f"state.turn === {len(asked)}")
     assert sorted(asked) == ["broken", "broken", "good"]  # once more, and then no more
-    page.wait("document.querySelector('#end dl') !== null")
-    assert "set aside\nbroken\n" in page.text()
+    wait(page, "document.querySelector('#end dl') !== null")
+    assert "set aside\nbroken\n" in page.inner_text("body")
 
 
 def test_a_full_disk_is_said_and_the_question_stays(page, serve, folder, monkeypatch):
@@ -223,25 +222,24 @@ def test_a_full_disk_is_said_and_the_question_stays(page, serve, folder, monkeyp
     before = candidates(page)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        page.press("1")
-        page.wait("!document.querySelector('#alert').hidden")
-    assert "not saved" in page.text() and "No space left" in page.text()
-    assert candidates(page) == before and "0 done" in page.text()
-    page.press("1")
+        page.keyboard.press("1")
+        wait(page, "!document.querySelector('#alert').hidden")
+    assert "not saved" in page.inner_text("body") and "No space left" in page.inner_text("body")
+    assert candidates(page) == before and "0 done" in page.inner_text("body")
+    page.keyboard.press("1")
     done(page, 1)
-    assert page.value("document.querySelector('#alert').hidden")
+    assert page.evaluate("document.querySelector('#alert').hidden")
 
 
 def test_a_server_that_has_ended_or_is_not_reached_is_said(page, serve, folder):
     server = serve(folder)
     begin(page, server)
     server.stop()
-    network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     for offline, said in ((False, "this server has ended"), (True, "does not answer")):
-        page.call("Network.emulateNetworkConditions", offline=offline, **network)
-        page.press("1")
-        page.wait(f"document.querySelector('#alert').textContent.includes('{said}')")
-    page.call("Network.emulateNetworkConditions", offline=False, **network)
+        page.context.set_offline(offline)
+        page.keyboard.press("1")
+        wait(page, f"document.querySelector('#alert').textContent.includes('{said}')")
+    page.context.set_offline(False)
     assert read(folder / "annotations")["ada"] == []
 
 
@@ -251,16 +249,18 @@ def test_a_review_is_one_key_a_cell(page, serve, folder):
         "image,water,sand\nimg0,0.45,0.9\nimg1,0.6,0.95\n"
     )
     begin(page, serve(folder, labels=(), mode="review"))
-    assert "water is not in the picture" in page.text() and "0.450" in page.text()
+    assert "water is not in the picture" in page.inner_text("body") and "0.450" in page.inner_text(
+        "body"
+    )
     for number, key in enumerate("21?1", 1):
-        page.press(key)
-        page.wait(f"state.turn === {number}")
-    assert "1 changed" in page.text()
+        page.keyboard.press(key)
+        wait(page, f"state.turn === {number}")
+    assert "1 changed" in page.inner_text("body")
     lines = read(folder / "annotations")["ada"]
     assert [line.answer for line in lines] == ["wrong", "right", "unsure", "right"]
-    page.wait("document.querySelector('#end dl') !== null")
-    page.press("x")
-    page.wait("document.querySelector('#written table') !== null")
+    wait(page, "document.querySelector('#end dl') !== null")
+    page.keyboard.press("x")
+    wait(page, "document.querySelector('#written table') !== null")
     text = (folder / "annotations" / "labels.reviewed.csv").read_text()
     assert text == "image,water,sand\nimg0,1,1\nimg1,1,1\n"
 
@@ -283,15 +283,14 @@ def test_the_page_works_in_a_frame_of_this_machine(page, serve, folder):
 
     outer = ThreadingHTTPServer(("127.0.0.1", 0), Frame)
     threading.Thread(target=outer.serve_forever, daemon=True).start()
-    page.open(f"http://localhost:{outer.server_port}/")
-    page.wait("document.querySelector('iframe') !== null")
-    for kind in ("mousePressed", "mouseReleased"):  # into the frame
-        page.call("Input.dispatchMouseEvent", type=kind, x=450, y=500, button="left", clickCount=1)
+    page.goto(f"http://localhost:{outer.server_port}/")
+    wait(page, "document.querySelector('iframe') !== null")
+    page.mouse.click(450, 500)  # into the frame
     lines = []
     for _ in range(200):
-        page.press("Enter")
-        page.press("?")
-        page.value("new Promise(go => setTimeout(go, 50))")
+        page.keyboard.press("Enter")
+        page.keyboard.press("?")
+        page.wait_for_timeout(50)
         if lines := read(folder / "annotations")["ada"]:
             break
     outer.shutdown()

@@ -391,7 +391,10 @@ def test_where_the_system_cannot_write_all_at_once(small, tmp_path, monkeypatch)
         (["dlrsd", "--from", "nothing.zip"], "no such file or folder: "),
     ],
 )
-def test_what_cannot_be_prepared_is_told_with_the_remedy(tmp_path, words, message, capsys):
+def test_what_cannot_be_prepared_is_told_with_the_remedy(
+    tmp_path, monkeypatch, words, message, capsys
+):
+    monkeypatch.chdir(tmp_path)
     assert main(["data", "prepare", *words]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ") and message in err and "Traceback" not in err

@@ -14,7 +14,13 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.data import ArchiveError, ArchiveWarning, Split, load_archive, synthetic
 from maclcore.data.archives import split_rows
-from maclcore.data.weak import dominant_labels, known_labels, random_labels, table_file
+from maclcore.data.weak import (
+    check_single,
+    dominant_labels,
+    known_labels,
+    random_labels,
+    table_file,
+)
 from maclcore.store.identity import identify
 
 SPLIT = Split(np.array([0, 2, 3]), np.array([1]), np.array([4, 5]))
@@ -232,10 +238,14 @@ def test_a_folder_may_have_a_list_of_one_label_an_image(tmp_path):
     archive = load(folder)
     assert archive.label_names == ("pier", "sea")
     assert archive.labels.tolist() == [[False, True]] * 4 + [[True, False]] * 2
-    one_label(folder / "labels.csv", ["river00,", "river00,sea"])
-    message = fails(folder)
-    assert "river00 (labels.csv, line 6): no label" in message and "in two rows" in message
-    table(folder / "labels.csv", ("image", "label"), [(name, 1) for name in NAMES])
+    one_label(folder / "labels.csv", ["river00,", "river01,pier"])
+    assert "river00 (labels.csv, line 6): no label" in fails(folder)
+    one_label(folder / "labels.csv", ["river00,pier", "river00,sea"])
+    with pytest.raises(ArchiveError, match="1 x image in two rows"):
+        check_single(folder / "labels.csv")  # as known labels; of an archive they are all it has
+    (folder / "images/river01.png").unlink()
+    assert load(folder).labels.tolist() == [[False, True]] * 4 + [[True, True]]
+    table(folder / "labels.csv", ("image", "label"), [(name, 1) for name in NAMES[:5]])
     assert load(folder).label_names == ("label",)  # 0 and 1 are what they are
 
 

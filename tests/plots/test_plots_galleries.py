@@ -4,6 +4,7 @@ import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from maclcore import plots
 
@@ -43,3 +44,22 @@ def test_the_pipeline_shows_its_pictures_and_notes_inside_its_frame():
         assert left <= x0 < x1 <= right and low <= y0 < y1 <= high
     said = {text.get_text() for text in ax.texts}
     assert {f"what is at {place}" for place in places} <= said
+
+
+def test_a_contact_sheet_shows_the_query_above_what_was_found_in_order():
+    found = pd.DataFrame({"name": list("abcd"), "cosine": [0.9, 0.8, 0.75, -0.1]})
+    found["labels"] = [["sea"], [], ["sea", "ship"], ["dock"]]
+    images = np.stack([np.full((3, 8, 8), i, np.uint8) for i in range(4)])
+    own = np.full((3, 8, 8), 9, np.uint8)
+    like, unlike = {"x": own, "y": own + 1}, {"z": own + 2}
+    fig = plots.contact_sheet(found, images, like, unlike, columns=3)
+    shown = [ax for ax in fig.axes if ax.axison]
+    assert len(fig.axes) == 9 and len(shown) == 7  # a line of the query, two of results
+    assert [ax.get_title() for ax in shown[:3]] == ["like", "like", "unlike"]
+    assert [ax.get_xlabel() for ax in shown[:3]] == ["x", "y", "z"]
+    assert [ax.images[0].get_array().max() for ax in shown] == [9, 10, 11, 0, 1, 2, 3]
+    assert shown[3].get_title() == "1 · 0.900" and shown[6].get_title() == "4 · -0.100"
+    assert [ax.get_xlabel() for ax in shown[3:]] == ["a\nsea", "b", "c\nsea\nship", "d\ndock"]
+    frames = [ax.spines["top"].get_edgecolor() for ax in shown]
+    assert frames[0] == frames[1] != frames[2] != frames[3] == frames[6]
+    assert plots.contact_sheet(found[:1], images[:1], like, {}, columns=3).axes[3].axison

@@ -96,3 +96,36 @@ def test_an_export_that_fails_leaves_the_old_file(index, tmp_path, monkeypatch):
         vectors.export(index, tmp_path / "v.parquet")
     assert (tmp_path / "v.parquet").read_text() == "old"
     assert not [*tmp_path.glob(".*")]
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_written(
+    archive, tmp_path, capsys
+):
+    (archive / "images" / "img07.png").write_bytes(b"no image")
+    words = ["--backbone", "tiny", "--weights", "none", "--image-size", "16"]
+    out = tmp_path / "v.parquet"
+    assert main(["embed", str(archive), "--out", str(out), *words]) == 1
+    assert "img07.png" in capsys.readouterr().err
+    assert len(pd.read_parquet(out)) == 39
+    # what is no longer in the archive is no longer in the index that is kept of it
+    (archive / "images" / "img07.png").unlink()
+    lines = (archive / "labels.csv").read_text().splitlines()
+    (archive / "images" / "img08.png").unlink()
+    kept = [line for line in lines if not line.startswith(('"img07"', '"img08"'))]
+    (archive / "labels.csv").write_text("\n".join(kept))
+    assert main(["embed", str(archive), "--out", str(out), *words]) == 0
+    assert len(pd.read_parquet(out)) == 38
+
+
+def test_an_index_that_changes_while_it_is_read_is_not_exported(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors, "CHUNK", 10)
+    points = vectors._points
+
+    def meanwhile(known):
+        index.table.delete("name = 'img30'")
+        return points(known)
+
+    monkeypatch.setattr(vectors, "_points", meanwhile)
+    with pytest.raises(ValueError, match="has changed while it was read"):
+        vectors.export(index, tmp_path / "v.parquet")
+    assert not (tmp_path / "v.parquet").exists()

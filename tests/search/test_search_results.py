@@ -16,6 +16,7 @@ from PIL import Image
 from small import LABELS, NAMES, Net, folder, index_of
 
 from maclcore.search import contact_sheet, results
+from maclcore.search.given import take_vectors
 from maclcore.search.query import Query
 
 EVIL = '</title><script>document.title="x"</script>&<img src=x onerror=alert(1)>.png'
@@ -197,6 +198,15 @@ def test_a_contact_sheet_has_all_pictures_and_asks_nobody(answer, index, example
     for style in page.xpath("//style"):
         digest = hashlib.sha256(style.text.encode()).digest()
         assert f"'sha256-{base64.b64encode(digest).decode()}'" in policy
+
+
+def test_of_given_vectors_the_page_has_names_alone(tmp_path):
+    z = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    index = take_vectors(tmp_path / "index", [*"abcdefghi"], z, by="a <b>network</b> of theirs")
+    (answer,), _ = results.search(index, Query(like=("a",), unlike=("b",)), 4)
+    page = html.fromstring(contact_sheet.page(index, [answer]))
+    assert not page.xpath("//img | //p//b") and len(page.xpath("//*[@class='none']")) == 6
+    assert "a <b>network</b> of theirs" in page.xpath("//p")[0].text
 
 
 def test_a_page_that_cannot_be_made_leaves_the_old_one(answer, index, tmp_path, monkeypatch):

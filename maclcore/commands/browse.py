@@ -1,0 +1,35 @@
+"""`browse`: an index searched by example, on a page of this machine."""
+
+from tyro.conf import Positional
+
+
+def browse(index: Positional[str], *, port: int = 0, browser: bool = True) -> None:
+    """Search an index in the browser: drop an image or click one, mark results, look again.
+
+    The page is served to this machine alone, until Ctrl-C, and shows what the index holds. Nothing
+    is written: what is worth keeping is exported on the page.
+    Example: python -m maclcore browse photos.index
+
+    Args:
+        index: what `index build` wrote, a folder or an address of object storage.
+        port: of the page; default: any that is free.
+        browser: open the page.
+    """
+    import webbrowser
+
+    from maclcore.data.reading import printable
+    from maclcore.search.browse import Server, Session
+
+    session = Session(index)
+    server = Server(session, port).start()
+    about = session.about()
+    print(f"{printable(about['title'])}: {about['images']:,} images, {len(about['labels'])} labels")
+    print(f"{server.address}  (Ctrl-C ends it)", flush=True)
+    if browser:
+        webbrowser.open(server.address)
+    try:
+        server.join()
+    except KeyboardInterrupt:
+        pass  # the way to end it
+    finally:
+        server.stop()
