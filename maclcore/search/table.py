@@ -78,8 +78,8 @@ class Table:
         if there.rule != about.rule:
             raise ValueError(
                 f"{self.where} is of images that were read by another rule ({there.rule}) than "
-                f"{about.title} is ({about.rule}): build another index; `index add` reads its archive "
-                "as it was read"
+                f"{about.title} is ({about.rule}): build another index; `index add` reads its "
+                "archive as it was read"
             )
         if not beside and there.archive != about.archive:
             raise ValueError(
