@@ -1,5 +1,6 @@
 """An index whose images are embedded by the workers of a Dask cluster, in this process here."""
 
+import dask
 import making
 import numpy as np
 import pytest
@@ -14,14 +15,20 @@ from maclcore.search.embedder import Embedder
 from maclcore.search.index import Index
 
 
+@pytest.fixture(scope="module")
+def workers():
+    """One cluster for all tests: it takes long to start where there is much other work."""
+    words = {"processes": False, "n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
+    with dask.config.set({"distributed.comm.timeouts.connect": "120s"}), Client(**words) as client:
+        yield client
+
+
 @pytest.fixture
-def client(monkeypatch, tmp_path):
+def client(workers, monkeypatch, tmp_path):
     making.small(monkeypatch.setattr)
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
     cluster._embedder.cache_clear()
-    words = {"processes": False, "n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
-    with Client(**words) as client:
-        yield client
+    return workers
 
 
 def test_workers_make_the_same_index_bit_for_bit(client, tmp_path):
