@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from lancedb.index import BTree
 
 from maclcore.search.embedder import unlike
 from maclcore.search.index import (
@@ -26,7 +27,9 @@ from maclcore.search.known import Known
 SCANNED = 4096  # rows that are compared at a time
 COMMITS = 2048  # after which, in mid-work, small pieces are made one: each commit lists them all
 FRAGMENTS = 32  # pieces up to which a query does not notice them
-SMALL = 100_000  # rows up to which a table is always made one piece; of a larger one that costs
+#: rows up to which a table is always made one piece, which of a larger one would cost much, and
+#: needs no index of its names
+SMALL = 100_000
 
 
 @contextmanager
@@ -184,8 +187,11 @@ class Table:
     def tidy(self) -> None:
         """Leave a table that is quick to search, and nothing of what it was before."""
         fragments = self.table.stats()["fragment_stats"]["num_fragments"]
-        if fragments >= FRAGMENTS or self.table.count_rows() <= SMALL:
+        large = self.table.count_rows() > SMALL
+        if fragments >= FRAGMENTS or not large:
             self._one_piece()
+        if large and all(index.columns != ["name"] for index in self.table.list_indices()):
+            self.table.create_index("name", config=BTree())
 
     def _one_piece(self) -> None:
         with warnings.catch_warnings():
