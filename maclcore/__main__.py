@@ -1,7 +1,7 @@
 """The command line: `python -m maclcore VERB --help`.
 
-data, annotate, complete, train, evaluate, runs, sweep, notebooks, claims, search. The options of
-`train` are the fields of Config.
+data, annotate, complete, train, evaluate, runs, sweep, notebooks, claims, index, embed, search,
+browse. The options of `train` are the fields of Config.
 """
 
 import os

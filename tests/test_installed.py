@@ -184,7 +184,8 @@ def test_the_wheel_has_every_module_and_what_is_published(source, wheel):
     modules = {str(file.relative_to(source)) for file in (source / "maclcore").rglob("*.py")}
     published = [source / "results" / "labels.csv", *(source / "results" / "paper").iterdir()]
     published = {f"maclcore/{file.relative_to(source)}" for file in published}
-    assert held == modules | published | {"maclcore/py.typed", "maclcore/annotation/page.html"}
+    pages = {f"maclcore/{room}/page.html" for room in ("annotation", "search")}
+    assert held == modules | published | pages | {"maclcore/py.typed"}
 
 
 def test_the_wheel_of_the_source_distribution_is_the_same(source, wheel, tmp_path):

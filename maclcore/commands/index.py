@@ -51,7 +51,7 @@ def build(
         bands: of images of many bands those to take; default: those of the run, or all.
         tile: of a folder, cut images that are larger into squares of so many pixels.
         stretch: of a folder, the values that become black and white, as 0,3000, of images of more
-            than 8 bits; default: percentiles of their pixels.
+            than 8 bits; default: percentiles of their pixels, found once for an index.
         table: of a folder its table of labels and columns; default: labels.csv, or the only one.
         label_columns: of this table the columns that are labels, such as water,trees.
         labels_column: of this table the column that names an image's labels.
@@ -70,8 +70,9 @@ def build(
     found = None if run is None else Run.find(run)
     bands = bands or (found.config.bands if found else "")
     options = _options(archive, table, label_columns, labels_column)
-    options |= {name: value for name, value in (("tile", tile), ("stretch", stretch)) if value}
-    catalogue = _read(archive, bands=bands, **options)
+    options |= {"tile": tile} if tile else {}
+    asked = {"stretch": stretch} if stretch else _kept(out)
+    catalogue = _read(archive, bands=bands, **options, **asked)
     if found:
         embedder = Embedder.of_run(found)
     else:
@@ -120,9 +121,7 @@ def add(
     asked = _options(archive or about.archive, table, label_columns, labels_column)
     kept = about.options if archive is None else _shared(about.options)
     how = {**kept, **asked}
-    if about.made.stretch:  # what is new must not change what is shown of all
-        how["stretch"] = about.made.stretch
-    catalogue = _read(archive or about.archive, **how)
+    catalogue = _read(archive or about.archive, **how, **_kept(index))
     embedder = of_made(about.made)
     given = {"archive": _named(archive or about.archive), "options": how, "beside": True}
     _take(catalogue, embedder, index, given, workers, scheduler, jobqueue)
@@ -209,6 +208,17 @@ def _options(archive: str, table: str, label_columns: str, labels_column: str) -
         "labels_column": labels_column,
     }
     return options | {name: value for name, value in given.items() if value}
+
+
+def _kept(index: str) -> dict[str, Any]:
+    """The stretch of an index, if it is there: what is new must not change what is shown of all."""
+    from maclcore.search.index import Index
+
+    try:
+        stretch = Index(index).about.made.stretch
+    except ValueError:  # none yet, or one that will say what is wrong with it
+        return {}
+    return {"stretch": stretch} if stretch else {}
 
 
 def _shared(options: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ An archive is found and checked (`archives`, by `readers`, which share `reading`
 (`synthetic`, `synthetic_sentinel`) or got in (`prepare`, `extract`), decoded once (`cache`), split
 (`split`), and read for batch after batch (`stream`, in the order of `sampler`, changed by `augment`
 or `augment_bands`). Images of many bands (`bands`, with `statistics`, found by `stacks`) are those
-of `sentinel`, or of a folder that says what it holds (`declared`); `maps` makes label sets of land
+of `sentinel`, or of a folder that says what it holds (`declared`); in one that does not, images of
+any depth are shown alike (`scenes`, `stretch`, `patches`), cut into tiles (`own`) and placed on
+earth (`coordinates`); `maps` makes label sets of land
 cover, and `weak` says which labels training sees.
 
 From here: the names below, and `maclcore.data.augment`, `augment_bands`, `bands`, `cache`,

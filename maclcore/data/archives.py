@@ -3,8 +3,8 @@
 A named archive lies in `<root>/<name>`, in its official tree (`readers`) or in the plain layout,
 which is also that of any folder of one's own: `images/<name>.<ext>` and `labels.csv`, whose first
 column is the image's name and whose others are one 0/1 column per label. Where there is a
-`labels.csv`, the plain layout is read. Images of many bands need a `bands.toml` beside it, too
-(`declared`).
+`labels.csv`, the plain layout is read. Of images of many bands red, green and blue are shown
+(`scenes`); all bands need a `bands.toml` beside it, too (`declared`).
 """
 
 import difflib
@@ -134,8 +134,9 @@ def load_archive(
     Options are those of its reader: `n`, `seed` (of the two that are drawn); `min_pixels` (dlrsd,
     whdld: how many pixels of a mask make a label present, default 1); `labels="corrected"`
     (ml_aid: that table) or `"43"` (bigearthnet); `level`, `offset` (ssl4eo_s12:
-    `maclcore.data.sentinel`); `unlabelled`, `table` (of a folder of one's own: images without a
-    label, and the table of the labels, `maclcore.data.declared.read_folder`).
+    `maclcore.data.sentinel`); `unlabelled`, `table`, `tile`, `stretch` and others (of a folder of
+    one's own: images without a label, the table of the labels, tiles of so many pixels, what is
+    black and white in images of more than 8 bits, `maclcore.data.declared.read_folder`).
 
     Raises `ArchiveError` (a ValueError) that names all faults of the archive at once, TypeError
     for an option that the archive does not have, ValueError for bands that it does not have. Warns

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from maclcore import paths
 from maclcore.data import cache
-from maclcore.data.bands import Window, opened
+from maclcore.data.bands import opened
 from maclcore.data.layout import Images
 from maclcore.data.reading import DUPLICATE, Reading
 from maclcore.data.scenes import (
@@ -24,6 +24,7 @@ from maclcore.data.scenes import (
     read,
     red_green_blue,
     shape,
+    squares,
 )
 from maclcore.data.stretch import EIGHT, Stretch
 
@@ -91,10 +92,13 @@ def find_stretch(reading: Reading, given: Any = None) -> None:
     stretch = None if given is None else Stretch.of(given)
     with cache.no_stray_warnings():
         deep = [image for image in _ordered(reading) if not is_plain(image)]
+        reading.stretch = stretch
         if not deep:
             return
         try:
             reading.stretch = stretch or _found(reading, deep)
+            if stretch:
+                reading.said.append(f"{_many(len(deep))} of more than 8 bits: {stretch}, as asked")
         except ValueError as error:
             reading.faults[SCALE].append(str(error))
         reading.said += _shown(deep)
@@ -182,17 +186,3 @@ def _cut(reading: Reading, side: int) -> None:
             "<image>_<row>_<column>, the last of a row or column at the edge; labels of an image "
             "are those of its tiles"
         )
-
-
-def squares(height: int, width: int, side: int) -> Iterator[tuple[str, Window]]:
-    """Tiles that cover an image: the last of a row or column ends at the edge, and so overlaps.
-
-    Each with its place, "row_column". Of an image narrower than a tile they are as wide as it is.
-    """
-    side = min(side, height, width)
-    rows, columns = -(-height // side), -(-width // side)
-    for i in range(rows):
-        for j in range(columns):
-            at = f"{i:0{len(str(rows - 1))}}_{j:0{len(str(columns - 1))}}"
-            top, left = min(i * side, height - side), min(j * side, width - side)
-            yield at, Window(top, left, side, height, width)

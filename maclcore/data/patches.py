@@ -8,9 +8,26 @@ from typing import Any
 
 from maclcore.data.bands import spelled
 from maclcore.data.reading import DUPLICATE, Reading
-from maclcore.data.scenes import Scene, is_plain, location
+from maclcore.data.scenes import Scene, files_of, is_plain, location, shape, squares
 
 BAND = re.compile(r"(?:(.+)_)?(B\d{1,2}A?)", re.IGNORECASE)
+
+
+def found_again(file: Path, name: str, tile: int = 0) -> Path | Scene:
+    """The image of an archive that was cut into tiles of that size, of which one knows its name and
+    its first file; ValueError if the file is broken, or of another name."""
+    last, band = name.rsplit("/", 1)[-1], BAND.fullmatch(file.stem)
+    image: Path | Scene = file
+    if band and not last.startswith(file.stem):
+        others = (file.with_stem(f"{file.stem[:-1]}{digit}") for digit in "32")
+        image = Scene(name, (file, *others))
+    height, width = shape(image)
+    if not tile or max(height, width) <= tile:
+        if image is file and file.stem != last:
+            raise ValueError(f"{file.name} is not the image {name}, but has it as a part")
+        return image
+    windows = dict(squares(height, width, tile))
+    return Scene(name, files_of(image), windows["_".join(last.rsplit("_", 2)[-2:])])
 
 
 def together(reading: Reading, found: dict[Any, Any], key: Callable[[Path], Any]) -> None:

@@ -8,7 +8,7 @@ archive. Pages, thumbnails, networks and examples of a search see an image throu
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -32,7 +32,7 @@ RULE = (
 )
 #: what bands of red, green and blue are called, as `spelled` has it
 COLOURS = (("RED", "GREEN", "BLUE"), ("B4", "B3", "B2"), ("R", "G", "B"))
-DEEP = (".tif", ".tiff", ".png", ".jp2")  # the suffixes of what may have more than 8 bits or bands
+EIGHT_BITS = (".jpg", ".jpeg", ".bmp", ".webp")  # what never has more, nor other bands
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def is_plain(image: Path | Scene) -> bool:
     files = files_of(image)
     if len(files) > 1:
         return False
-    if files[0].suffix.lower() not in DEEP:
+    if files[0].suffix.lower() in EIGHT_BITS:
         return True
     try:
         with open(files[0], "rb") as stream:
@@ -254,3 +254,17 @@ def shape(image: Path | Scene) -> tuple[int, int]:
             return (found.width, found.height) if turned else (found.height, found.width)
     except Exception as error:  # a broken file can make it raise anything
         raise ValueError(f"{file.name}: {error or type(error).__name__}") from error
+
+
+def squares(height: int, width: int, side: int) -> Iterator[tuple[str, Window]]:
+    """Tiles that cover an image: the last of a row or column ends at the edge, and so overlaps.
+
+    Each with its place, "row_column". Of an image narrower than a tile they are as wide as it is.
+    """
+    side = min(side, height, width)
+    rows, columns = -(-height // side), -(-width // side)
+    for i in range(rows):
+        for j in range(columns):
+            at = f"{i:0{len(str(rows - 1))}}_{j:0{len(str(columns - 1))}}"
+            top, left = min(i * side, height - side), min(j * side, width - side)
+            yield at, Window(top, left, side, height, width)

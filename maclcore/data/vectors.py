@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from maclcore.data.reading import DUPLICATE, ArchiveError, Reading, image_key, message
+from maclcore.data import rows
+from maclcore.data.layout import Images, path_key
+from maclcore.data.reading import DUPLICATE, ArchiveError, Reading, message
 
 SUFFIXES = (".parquet", ".csv", ".npz")
 NAMED = ("vector", "vectors", "embedding", "embeddings")  # of several columns of lists the one
@@ -34,25 +36,32 @@ class Vectors:
         return len(self.names)
 
     @property
-    def keys(self) -> list[str]:
-        return [image_key(name) for name in self.names]
+    def images(self) -> Images:
+        """How a row of another table finds its vector: by the image's name, in any folder or in
+        its own; the key of a vector is its place."""
+        return Images({str(i): path_key(name) for i, name in enumerate(self.names)})
 
-    def labels(self, table: Path) -> tuple[np.ndarray, tuple[str, ...], int]:
-        """Labels (N, L) bool from a table, their names, and how many of its rows have no vector.
+    def labels(self, table: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+        """Labels (N, L) bool from a table, their names, and in lines how it was understood.
 
         ArchiveError for the table's own faults, and for a vector of which it has no row.
         """
         reading = Reading(table.parent)
-        reading.read_table(table)
-        rows = reading.rows
-        lack = [n for n, key in zip(self.names, self.keys, strict=True) if key not in rows]
-        if lack and not any(reading.faults.values()):
+        reading.images = {str(i): table.parent / name for i, name in enumerate(self.names)}
+        rows.read(reading, table, self.images)
+        found = [reading.rows.get(str(i)) for i in range(len(self))]
+        if not any(reading.faults.values()):
+            kind = "table without labels: 0 or 1 in a column each, or a column that names them"
+            reading.faults[kind] += [] if reading.label_names else [table.name]
             kind = f"vector without a row in {table.name}: add the row, or remove the vector"
+            lack = (name for name, row in zip(self.names, found, strict=True) if row is None)
             reading.faults[kind] += lack
         if any(reading.faults.values()):
             raise ArchiveError(message(f"{self.file.name} and {table.name}", reading.faults))
-        y = np.array([rows[key][1] for key in self.keys])
-        return y, reading.label_names, len(rows) - len(y)
+        y = np.array([row for _, row in filter(None, found)])
+        unused = len(reading.rows) - len(y)
+        said = [f"{unused:,} rows of {table.name} have no vector"] if unused else []
+        return y, reading.label_names, [*reading.said, *said]
 
 
 class Sets(NamedTuple):
@@ -74,8 +83,8 @@ def query_and_gallery(
     labels or another length of vectors, and for queries that the gallery has, too.
     """
     vectors = read_vectors(file)
-    y, label_names, unused = vectors.labels(table)
-    said = _understood(vectors, table, unused)
+    y, label_names, how = vectors.labels(table)
+    said = [_understood(vectors), *how]
     z_gallery = y_gallery = None
     chosen = np.ones(len(y), dtype=bool)
     if query is not None:
@@ -83,8 +92,8 @@ def query_and_gallery(
         z_gallery, y_gallery = vectors.z[~chosen], y[~chosen]
     if gallery is not None:
         others, their_table = read_vectors(gallery[0]), gallery[1]
-        y_gallery, their_names, unused = others.labels(their_table)
-        said += _understood(others, their_table, unused)
+        y_gallery, their_names, how = others.labels(their_table)
+        said += [_understood(others), *how]
         if {*their_names} != {*label_names}:
             differ = ", ".join(sorted({*their_names} ^ {*label_names}))
             raise ArchiveError(f"{table} and {their_table} have not the same labels: {differ}")
@@ -93,10 +102,10 @@ def query_and_gallery(
                 f"{file} has vectors of {vectors.z.shape[1]} values, {gallery[0]} of "
                 f"{others.z.shape[1]}: they are not of one network"
             )
-        both = {*others.keys} & {key for key, on in zip(vectors.keys, chosen, strict=True) if on}
-        if both:
+        queries = [name for name, on in zip(vectors.names, chosen, strict=True) if on]
+        if both := [n for n, key in zip(queries, others.images.match(queries), strict=True) if key]:
             kind = "query that is in the gallery, too, and would find itself: remove it from there"
-            raise ArchiveError(message(str(gallery[0]), {kind: sorted(both)}))
+            raise ArchiveError(message(str(gallery[0]), {kind: both}))
         z_gallery = others.z
         y_gallery = y_gallery[:, [their_names.index(name) for name in label_names]]
     searched = "each against the others" if y_gallery is None else f"in {len(y_gallery):,} images"
@@ -104,20 +113,20 @@ def query_and_gallery(
     return Sets(vectors.z[chosen], y[chosen], z_gallery, y_gallery), said
 
 
-def _understood(vectors: Vectors, table: Path, unused: int) -> list[str]:
-    left = f"; {unused:,} rows of {table.name} have no vector" if unused else ""
-    return [f"{vectors.file.name}: {len(vectors):,} {vectors.said}{left}"]
+def _understood(vectors: Vectors) -> str:
+    return f"{vectors.file.name}: {len(vectors):,} {vectors.said}"
 
 
 def _chosen(vectors: Vectors, file: Path) -> np.ndarray:
     """(N,) bool, which vectors are those of the names in a file."""
     lines = file.expanduser().read_text(encoding="utf-8-sig").splitlines()
-    wanted = {image_key(line.strip()): line.strip() for line in lines if line.strip()}
-    known = {*vectors.keys}
-    if lack := [name for key, name in wanted.items() if key not in known]:
-        kind = f"name without a vector in {vectors.file.name}: correct it, or remove it"
+    wanted = [line.strip() for line in lines if line.strip()]
+    found = vectors.images.match(wanted)
+    if lack := [n for n, key in zip(wanted, found, strict=True) if not isinstance(key, str)]:
+        kind = f"name without a vector, or of several, in {vectors.file.name}: correct it"
         raise ArchiveError(message(file.name, {kind: lack}))
-    chosen = np.array([key in wanted for key in vectors.keys])
+    chosen = np.zeros(len(vectors), dtype=bool)
+    chosen[[int(key) for key in found if isinstance(key, str)]] = True
     if chosen.all() or not chosen.any():
         raise ArchiveError(f"{file}: some images are queries, and some others are not")
     return chosen
@@ -146,7 +155,7 @@ def read_vectors(file: str | Path) -> Vectors:
     for name, place in zip(names, where, strict=True):
         if not name:
             faults["row without a name"].append(place)
-        elif (earlier := first.setdefault(image_key(name), place)) != place:
+        elif (earlier := first.setdefault("/".join(path_key(name)), place)) != place:
             faults[DUPLICATE].append(f"{place} = {earlier}")
     length = np.linalg.norm(z.astype(np.float64), axis=1)
     for kind, wrong in (

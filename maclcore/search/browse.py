@@ -3,16 +3,16 @@
 The page is the standard library's server and one file of HTML, and no Voilà, which would start a
 kernel, and with it a copy of the network, for each visitor, and needs Jupyter where it runs. This
 one shares one network, works without Jupyter and inside it (a frame on localhost), and gives what
-the index holds, and of the disk nothing but that. Images come with the results that they belong to;
-one larger is asked for by its name, which is looked up in the index and never is a path.
+the index holds, and of the disk nothing but that and its archive's images. Small ones come with the
+results that they belong to; a larger one is asked for by its name, which is looked up in the index
+and never is a path.
 """
 
 import base64
 import io
-import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,13 +25,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from maclcore import serving
-from maclcore.data.cache import open_image
+from maclcore import paths, serving
 from maclcore.data.catalogue import RGB
+from maclcore.data.patches import found_again
+from maclcore.data.scenes import files_of, open_rgb
 from maclcore.search import contact_sheet, results
 from maclcore.search.embedder import GIVEN, Embedder, Made, of_made
 from maclcore.search.index import TABLE, Index, one_of
-from maclcore.search.posted import JPEG, box, dropped, has_examples, query_of, whole
+from maclcore.search.pixels import THUMBNAIL
+from maclcore.search.posted import JPEG, box, data_address, dropped, has_examples, query_of, whole
 from maclcore.search.query import Query, condition, find
 from maclcore.search.results import Answer
 
@@ -73,7 +75,7 @@ class Session:
                 "where": self.where,
                 "title": about.title or about.archive,
                 "images": len(index),
-                "network": _known(about.made),
+                "network": repr(about.made),
                 "made_by": contact_sheet.network(about.made),
                 "takes_files": about.made.vector != GIVEN and about.made.bands == RGB,
                 "recall": about.approximate and about.approximate.recall_10,
@@ -118,13 +120,16 @@ class Session:
         with self._open() as index:
             made = index.about.made
         with self._looking, TemporaryDirectory() as folder:
-            file = Path(folder) / "this file"
+            file = Path(folder) / "dropped.tif"  # whatever it is: its content says that
             file.write_bytes(content)
-            shown = open_image(file).convert("RGB")
-            vector = self._network(made).file(file)
+            try:
+                shown = open_rgb(file, made.stretch)
+                vector = self._network(made).file(file)
+            except (ValueError, ImportError) as error:
+                raise ValueError(str(error).removeprefix(f"{file.name}: ")) from error
         return {
             "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode(),
-            "thumbnail": _jpeg(shown, 128),
+            "thumbnail": data_address(_jpeg(shown, THUMBNAIL)),
         }
 
     def export(self, given: dict[str, Any]) -> tuple[str, bytes]:
@@ -148,20 +153,21 @@ class Session:
     def picture(self, name: str) -> tuple[str, bytes]:
         """Type and content of an image, of its file or else its thumbnail; KeyError for none.
 
-        Its file is read only where it lies in the archive's folder.
+        Files are read only where all that the image is made of lies in the archive's folder.
         """
         with self._open() as index:
             found = index.rows(names=[name], limit=1)
             if not len(found):
                 raise KeyError(name)
-            file, folder = Path(found["file"][0] or ""), index.about.archive
-            inside = os.path.isabs(folder) and file.resolve().is_relative_to(Path(folder).resolve())
-            if inside and file.is_file():
-                try:
-                    return "image/jpeg", _encoded(open_image(file).convert("RGB"), LARGE)
-                except (ValueError, OSError):
-                    pass  # of bands, or damaged since: the index has its thumbnail
-            return "image/jpeg", index.thumbnail(name)
+            file = Path(found["file"][0] or "")
+            folder = (paths.data_root() / index.about.archive).resolve()  # a name, or a path
+            with suppress(ValueError, KeyError, OSError, ImportError):  # gone, changed, damaged
+                _is_inside([file], folder)
+                image = found_again(file, name, index.about.options.get("tile", 0))
+                _is_inside(files_of(image), folder)
+                with self._looking:  # one at a time, for they may be large
+                    return JPEG, _jpeg(open_rgb(image, index.about.made.stretch), LARGE)
+            return JPEG, index.thumbnail(name)
 
     def _network(self, made: Made) -> Embedder:
         if self._embedder is None or self._embedder.made != made:
@@ -177,7 +183,7 @@ class Session:
     def _open(self, given: dict[str, Any] | None = None) -> Iterator[Index]:
         """The index as it is now; Moved if what is given comes from one of another network."""
         index = Index(self.where)
-        if given and given.get("network") not in (None, _known(index.about.made)):
+        if given and given.get("network") not in (None, repr(index.about.made)):
             raise Moved("the index was made anew by another network: load this page again")
         try:
             yield index
@@ -214,10 +220,6 @@ class Session:
 def _quick(given: dict[str, Any]) -> bool:
     """Whether an approximate search is asked for, which is there for examples alone."""
     return given.get("approximate") is True
-
-
-def _known(made: Made) -> str:
-    return f"{made.run}/{made.network}/{made.vector}/{made.image_size}"
 
 
 def _version(index: Index) -> tuple[int, int]:
@@ -275,7 +277,7 @@ def _extent(places: np.ndarray) -> list[float] | None:
 def _thumbnails(index: Index, names: list[str]) -> dict[str, str]:
     found = _taken(index, ["name", "thumbnail"], one_of("name", names))
     pairs = zip(found["name"].to_pylist(), found["thumbnail"].to_pylist(), strict=True)
-    return {name: _data(content) for name, content in pairs if content}
+    return {name: data_address(content) for name, content in pairs if content}
 
 
 def _item(row: dict[str, Any], columns: tuple[str, ...], pictures: dict[str, str]) -> dict:
@@ -301,19 +303,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _data(content: bytes) -> str:
-    return JPEG + base64.b64encode(content).decode()
+def _is_inside(files: Iterable[Path], folder: Path) -> None:
+    """ValueError for a file that is not in the folder, or leads out of it."""
+    for file in files:
+        if not file.resolve().is_relative_to(folder):
+            raise ValueError(f"{file} is not in {folder}")
 
 
-def _encoded(image: Image.Image, size: int) -> bytes:
+def _jpeg(image: Image.Image, size: int) -> bytes:
     content = io.BytesIO()
     image.thumbnail((size, size))
     image.save(content, "JPEG", quality=90)
     return content.getvalue()
-
-
-def _jpeg(image: Image.Image, size: int) -> str:
-    return _data(_encoded(image, size))
 
 
 # --- The server ----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from maclcore import paths
-from maclcore.data.cache import open_image
+from maclcore.data.scenes import open_rgb
 from maclcore.search.embedder import GIVEN, Made
 from maclcore.search.index import Index
 from maclcore.search.results import Answer, Dropped
@@ -150,9 +150,9 @@ def _section(index: Index, answer: Answer) -> str:
     labels = {} if named is None else dict(zip(named["name"], named["labels"], strict=True))
     shared = {*query.labels, *(label for name in query.like for label in labels[name])}
     examples = [
-        *(_example("like", file.name, _picture(file), (), shared) for file in answer.like),
+        *(_example("like", file.name, _picture(file, index), (), shared) for file in answer.like),
         *(_example("like", n, _thumbnail(index, n), labels[n], shared) for n in query.like),
-        *(_example("not", file.name, _picture(file), (), ()) for file in answer.unlike),
+        *(_example("not", file.name, _picture(file, index), (), ()) for file in answer.unlike),
         *(_example("not", n, _thumbnail(index, n), labels[n], ()) for n in query.unlike),
     ]
     conditions = {k: v for k, v in answer.asked.items() if k not in ("like", "not")}
@@ -215,11 +215,11 @@ def _thumbnail(index: Index, name: str) -> bytes | None:
         return None
 
 
-def _picture(file: Path | Dropped) -> bytes:
+def _picture(file: Path | Dropped, index: Index) -> bytes:
     """An image file as a JPEG of at most 256 pixels a side."""
     if isinstance(file, Dropped):
         return file.thumbnail
-    image, content = open_image(file).convert("RGB"), io.BytesIO()
+    image, content = open_rgb(file, index.about.made.stretch), io.BytesIO()
     image.thumbnail((256, 256))
     image.save(content, "JPEG", quality=85)
     return content.getvalue()

@@ -20,7 +20,8 @@ def kept(catalogue: Catalogue, embedder: Embedder) -> tuple[Index, list[str]]:
     """The index of an archive by a network, as the archive is now; and a line for each image that
     cannot be read, which it has not. Images that are new or changed are embedded now."""
     of = str(catalogue.folder or catalogue.name)
-    key = digest([asdict(embedder.made), of, catalogue.label_names, catalogue.rule(0)])
+    made = embedder.shown(catalogue.stretch).made
+    key = digest([asdict(made), of, catalogue.label_names, catalogue.rule(0)])
     where = paths.cache_root() / "indexes" / f"{Path(of).name}-{key}"
     done = take(catalogue, embedder, where)
     if gone := {*Index(where).rows()["name"]}.difference(catalogue.names):
@@ -37,8 +38,8 @@ def of_run(run: Run, archive: str | None = None) -> tuple[Index, Embedder]:
     options: dict[str, Any] = {}
     if archive is None and of.archive not in (*EMBEDDED, *READERS) and of.labels not in LABELS:
         options["unlabelled"] = True  # a table of its own may tell labels that the folder does not
-    embedder = Embedder.of_run(run)
     catalogue = read_archive(archive or of.archive, bands=of.bands, progress=False, **options)
+    embedder = Embedder.of_run(run).shown(catalogue.stretch)
     index, problems = kept(catalogue, embedder)
     if problems:
         raise LeftOut(index.where, problems)

@@ -12,7 +12,8 @@ from maclcore.search.index import Index, quoted
 from maclcore.search.query import Query
 from maclcore.search.results import Dropped
 
-JPEG = "data:image/jpeg;base64,"
+JPEG = "image/jpeg"
+DATA = f"data:{JPEG};base64,"
 
 
 def query_of(index: Index, given: dict[str, Any]) -> Query:
@@ -41,11 +42,16 @@ def dropped(given: dict[str, Any], key: str) -> tuple[Dropped, ...]:
     pairs = given.get(key, [])
     try:
         return tuple(
-            Dropped(str(name), base64.b64decode(picture.removeprefix(JPEG), validate=True))
+            Dropped(str(name), base64.b64decode(picture.removeprefix(DATA), validate=True))
             for name, picture in pairs
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{key}: names and thumbnails are expected") from error
+
+
+def data_address(jpeg: bytes) -> str:
+    """An image as the address of itself."""
+    return DATA + base64.b64encode(jpeg).decode()
 
 
 def has_examples(given: dict[str, Any]) -> bool:

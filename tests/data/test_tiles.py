@@ -7,9 +7,10 @@ import pytest
 from geo import tif
 from PIL import ExifTags, Image
 
-from maclcore.data import ArchiveError, cache, load_archive, own, scenes
+from maclcore.data import ArchiveError, cache, load_archive, scenes
 from maclcore.data.archives import read_archive
 from maclcore.data.bands import Window
+from maclcore.data.patches import found_again
 from maclcore.data.scenes import Scene
 from maclcore.data.stretch import Stretch
 
@@ -208,7 +209,7 @@ def test_a_tile_of_no_pixels_and_one_beside_a_bands_toml_are_refused(tmp_path):
 
 @pytest.mark.parametrize(("height", "width", "side"), [(100, 30, 40), (7, 7, 3), (1, 9, 4)])
 def test_squares_cover_every_pixel(height, width, side):
-    places, cut = zip(*own.squares(height, width, side), strict=True)
+    places, cut = zip(*scenes.squares(height, width, side), strict=True)
     assert [*places] == sorted({*places})
     seen = np.zeros((height, width), int)
     for row, column, edge, *_ in cut:
@@ -246,3 +247,20 @@ def test_class_folders_with_recurring_names_are_cut(tmp_path):
     assert known.names == ("beach/0_0_0", "beach/0_0_1", "city/0_0_0", "city/0_0_1")
     assert known.label_names == ("beach", "city") and known.places[0] == "beach/0"
     assert known.labels.tolist() == [[True, False]] * 2 + [[False, True]] * 2
+
+
+def test_an_image_is_found_again_by_its_name_and_its_file(tmp_path):
+    """What an index keeps of an image is enough to show it."""
+    images = {"a.png": scene(0, 33, 50), "b_0_1.jpg": scene(1, 16, 80), "c_1_2.tif": scene(2, 9, 9)}
+    where = folder_of(tmp_path / "a", images)
+    for band in ("B02", "B03", "B04"):
+        for name, side in (("x", 40), ("y_0_0", 8)):
+            pixels = np.random.default_rng(side).integers(0, 4000, (side, side)).astype(np.uint16)
+            tif(where / f"images/{name}/{name}_{band}.tif", pixels)
+    for tile in (0, 16):
+        known = read_archive(where, tile=tile, progress=False, unlabelled=True)
+        assert len(known) == (5 if tile == 0 else 12 + 5 + 1 + 9 + 1)
+        for name, image in zip(known.names, known.images, strict=True):
+            again = found_again(scenes.files_of(image)[0], name, tile)
+            shown = [scenes.open_rgb(one, known.stretch) for one in (again, image)]
+            assert np.array_equal(*shown), name

@@ -98,15 +98,34 @@ def test_labels_are_matched_by_name_whatever_the_order(z, y, table, tmp_path):
     file = write(
         z[order], [f"tiles/{NAMES[i].upper()}.png" for i in order], "fixed", tmp_path / "p.parquet"
     )
-    found, label_names, unused = read_vectors(file).labels(table)
+    found, label_names, said = read_vectors(file).labels(table)
     np.testing.assert_array_equal(found, y[order])
-    assert label_names == ("a", "b", "c", "d") and unused == 10
+    assert label_names == ("a", "b", "c", "d")
+    assert said[-1] == "10 rows of labels.csv have no vector"
+
+
+def test_names_may_be_paths_and_the_table_of_any_form(z, tmp_path):
+    names = ["a/000.png", "b/000.png", "b/001.png"]
+    file = write(z[:3], names, "fixed", tmp_path / "p.parquet")
+    table = tmp_path / "labels.csv"
+    table.write_text("file;labels\nb/000;sea|sand\ndata/a/000.tif;tree\nb/001.jpg;sand\n")
+    y, label_names, _ = read_vectors(file).labels(table)
+    has = [{n for n, on in zip(label_names, row, strict=True) if on} for row in y]
+    assert has == [{"tree"}, {"sea", "sand"}, {"sand"}]
+    table.write_text("file,labels\n000,sea\na/000,tree\nb/001,sea\n")
+    with pytest.raises(ArchiveError, match="several folders"):
+        read_vectors(file).labels(table)
+    (tmp_path / "q.txt").write_text("000\n")
+    table.write_text("file,labels\nb/000,sea\na/000,tree\nb/001,sea\n")
+    with pytest.raises(ArchiveError, match=r"without a vector, or of several.*\n.*000"):
+        query_and_gallery(file, table, tmp_path / "q.txt")
 
 
 def test_evaluate_prints_the_metrics_between_chance_and_oracle(z, y, table, tmp_path, capsys):
     file = write(z, NAMES, "fixed", tmp_path / "mine.parquet")
     assert main(["evaluate", str(file), str(table)]) == 0
-    said, count, header, *lines = capsys.readouterr().out.splitlines()
+    said, how, count, header, *lines = capsys.readouterr().out.splitlines()
+    assert "30 rows of labels.csv" in how and "4 labels" in how
     assert said == "mine.parquet: 30 vectors of 12 values in vector, names in name"
     assert count == "30 queries, each against the others, 4 labels" and "wAP@100" in header
     expected = {"chance": chance(y), "mine": evaluate(z, y), "oracle": oracle(y)}
@@ -133,7 +152,7 @@ def test_queries_may_be_named_or_searched_for_in_another_file(z, y, table, tmp_p
     sets, said = query_and_gallery(first, table, None, gallery)
     for found, expected in zip(sets, (z[:10], y[:10], z[10:], y[10:]), strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert said[0].endswith("; 20 rows of labels.csv have no vector")
+    assert "20 rows of labels.csv have no vector" in said
     words = ["evaluate", str(first), str(table), "--gallery", *map(str, gallery)]
     assert main(words) == 0
     values = evaluate(z[:10], y[:10], z[10:], y[10:]).summary().values()
@@ -226,9 +245,9 @@ def test_what_does_not_match_is_refused(z, table, tmp_path):
     (tmp_path / "all.txt").write_text("\n".join(NAMES))
     for given, message in (
         ((other, table), r"vector without a row in labels.csv.*\n.*more"),
-        ((file, tmp_path / "bad.csv"), "a is '2'"),
+        ((file, tmp_path / "bad.csv"), r"table without labels.*\n.*bad.csv"),
         ((file, tmp_path / "gone.csv"), "path not found"),
-        ((file, table, tmp_path / "nobody.txt"), r"name without a vector.*\n.*nobody"),
+        ((file, table, tmp_path / "nobody.txt"), r"name without a vector, or.*\n.*nobody"),
         ((file, table, tmp_path / "all.txt"), "some images are queries, and some others are not"),
         ((file, table, None, (file, table)), r"find itself.*\n.*img00"),
         ((file, table, None, (short, tmp_path / "short.csv")), "vectors of 12 values, .* of 3"),

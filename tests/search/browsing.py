@@ -57,14 +57,14 @@ def made(folder, where, n=N, thumbnails=True, **changed):
     embedder = Embedder.of_backbone("colours", "none", 16)
     about = About(replace(embedder.made, **changed), str(folder), "Colours", LABELS)
     for i in range(n):
-        (folder / f"{i}.png").write_bytes(content(i))
+        (folder / f"{name(i)}.png").write_bytes(content(i))
     pixels = np.broadcast_to(
         np.array([*map(hue, range(n))], np.uint8)[..., None, None], (n, 3, 16, 16)
     )
     data = {
         "name": [*map(name, range(n))],
         "content": [str(i) for i in range(n)],
-        "file": [str(folder / f"{i}.png") for i in range(n)],
+        "file": [str(folder / f"{name(i)}.png") for i in range(n)],
         "labels": [labels(i) for i in range(n)],
         "longitude": [longitude(i) for i in range(n)],
         "latitude": [None if i == 9 else 50 + math.sin(i) for i in range(n)],

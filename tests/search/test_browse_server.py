@@ -19,6 +19,7 @@ from browsing import EVIL, LABELS, Client, N, content, labels, longitude, name
 from PIL import Image
 
 from maclcore.__main__ import main
+from maclcore.data.stretch import Stretch
 from maclcore.search import browse
 from maclcore.search.browse import CELLS, PAGE, Server, Session
 from maclcore.search.embedder import of_made
@@ -96,7 +97,7 @@ def test_a_dropped_image_is_searched_by_its_vector_and_not_kept(own, colours, mo
     vector = np.frombuffer(base64.b64decode(told["vector"]), "<f4")
     made = Index(colours / "index").about.made
     assert status == 200
-    np.testing.assert_array_equal(vector, of_made(made).file(colours / "images" / "30.png"))
+    np.testing.assert_array_equal(vector, of_made(made).file(colours / "images" / "img030.png"))
     items = client.find(vectors=[told["vector"]])["items"]
     assert items[0]["name"] == "img030" and items[0]["cosine"] == pytest.approx(1, abs=1e-6)
     assert {items[1]["name"], items[2]["name"]} == {"img029", "img031"}
@@ -107,22 +108,26 @@ def test_a_dropped_image_is_searched_by_its_vector_and_not_kept(own, colours, mo
 
 def test_a_picture_is_the_file_and_only_one_of_the_archive(own, colours, tmp_path):
     client = Client(own.address)
-    large = tmp_path / "images" / "10.png"
+    large = tmp_path / "images" / "img010.png"
     Image.new("RGB", (3000, 1500), "white").save(large)
     status, jpeg, headers = client.get("/picture?name=img010")
     assert status == 200 and headers["Content-Type"] == "image/jpeg"
     assert Image.open(io.BytesIO(jpeg)).size == (1024, 512)
-    secret = tmp_path / "secret.png"
+    secret = tmp_path / "img014.png"
     Image.new("RGB", (999, 9), "red").save(secret)
-    (tmp_path / "images" / "11.png").unlink()
-    (tmp_path / "images" / "11.png").symlink_to(secret)
-    (tmp_path / "images" / "12.png").write_bytes(b"no image any more")
-    (tmp_path / "images" / "13.png").unlink()
+    (tmp_path / "images" / "img011.png").unlink()
+    (tmp_path / "away").mkdir()
+    away = shutil.copy(secret, tmp_path / "away" / "img011.png")
+    (tmp_path / "images" / "img011.png").symlink_to(away)
+    (tmp_path / "images" / "img012.png").write_bytes(b"no image any more")
+    (tmp_path / "images" / "img013.png").unlink()
     Index(colours / "index").table.update("name = 'img014'", {"file": str(secret)})
-    Index(colours / "index").table.update(
-        "name = 'img015'", {"file": str(tmp_path / "images" / ".." / "secret.png")}
-    )
-    for i in range(11, 16):  # the thumbnail of the index
+    (tmp_path / "img015.png").write_bytes(secret.read_bytes())
+    outside = {"file": str(tmp_path / "images" / ".." / "img015.png")}
+    Index(colours / "index").table.update("name = 'img015'", outside)
+    part = {"file": str(tmp_path / "images" / "img020.png")}  # of which it is a tile
+    Index(colours / "index").table.update("name = 'img016'", part)
+    for i in range(11, 17):  # the thumbnail of the index
         assert client.get(f"/picture?name=img0{i}")[1] == content(i)
 
 
@@ -304,7 +309,7 @@ def test_values_are_values_and_never_conditions(client):
         (b"", "an empty file"),
         (b"no image", "not an image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
-        (content(3)[:-30], "this file: "),
+        (content(3)[:-30], "truncated"),
     ],
     ids=["empty", "text", "svg", "cut"],
 )
@@ -314,11 +319,24 @@ def test_what_is_no_image_is_told(client, file, message):
     assert client.drop(content(3))[0] == 200
 
 
+def test_a_deep_image_is_taken_where_the_index_says_what_is_black_and_white(own, colours):
+    deep, file = np.zeros((16, 16), np.uint16), io.BytesIO()
+    deep[:8] = 4000
+    Image.fromarray(deep).save(file, "PNG")
+    status, told, _ = Client(own.address).drop(file.getvalue())
+    assert status == 400 and "pixels are not 8-bit" in told["error"]
+    stretch = Stretch.of("0,4000")
+    browsing.made(colours / "images", colours / "index", stretch=stretch)
+    told = Client(own.address).drop(file.getvalue())[1]
+    shown = Image.open(io.BytesIO(base64.b64decode(told["thumbnail"].partition("base64,")[2])))
+    assert shown.size == (16, 16) and np.array(shown)[2].min() > 250 > 5 > np.array(shown)[13].max()
+
+
 def test_what_is_too_large_is_not_even_read(client):
     for length in (str(2**25 + 1), "-1", "x"):
         status, told, _ = client.drop(b"", Content_Length=length)
         assert status == 413 and "too much" in told["error"]
-    assert client.drop(b"\0" * 2**25)[1]["error"] == "this file: not an image"
+    assert client.drop(b"\0" * 2**25)[1]["error"] == "not an image"
 
 
 @pytest.mark.parametrize(
@@ -361,7 +379,7 @@ def test_questions_are_posted_as_json_by_a_page(client):
      "/picture/../../etc/passwd", "/picture?name=../../etc/passwd", "/picture?name=/etc/passwd",
      "/picture?name=..%2f..%2fetc%2fpasswd", "/picture?name=%00", "/picture", "/picture?name=",
      "/picture?name=x'%20OR%20'1'%3D'1", "/page.html", "/browse.py", "/index/images.lance",
-     "/picture?name=images%2f3.png", "/picture?name=3.png"],
+     "/picture?name=images%2fimg003.png", "/picture?name=img003.png"],
 )  # fmt: skip
 def test_there_is_nothing_but_what_the_index_holds(served, path):
     with socket.create_connection(("127.0.0.1", served.server_port), timeout=30) as link:

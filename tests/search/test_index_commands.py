@@ -92,7 +92,9 @@ def test_images_of_sixteen_bits_and_a_query_are_stretched_as_the_index_is(tmp_pa
     before = content(index)
     assert main(["index", "add", "i"]) == 0 and len(index) == 13
     assert content(index)[:12] == before
-    assert main(["index", "build", "deep", *NETWORK, "--out", "i"]) == 1
+    assert main(["index", "build", "deep", *NETWORK, "--out", "i"]) == 0  # the same command, too
+    assert content(index)[:12] == before
+    assert main(["index", "build", "deep", *NETWORK, "--out", "i", "--stretch", "0,9000"]) == 1
     assert "`index add` reads its archive as it was read" in capsys.readouterr().err
 
 
