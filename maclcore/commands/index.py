@@ -1,5 +1,6 @@
 """`index build`, `add`, `remove`, `show` and `approximate`: an archive made searchable."""
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,9 +23,11 @@ def build(
     weights: str = "imagenet",
     image_size: int = 224,
     bands: str = "",
-    table: str | None = None,
     tile: int = 0,
     stretch: str = "",
+    table: str = "",
+    label_columns: str = "",
+    labels_column: str = "",
     data: Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
@@ -46,17 +49,18 @@ def build(
         weights: of the backbone: imagenet, or a file.
         image_size: of the backbone: side of the images in pixels.
         bands: of images of many bands those to take; default: those of the run, or all.
-        table: the table of labels and columns; default: the folder's own.
-        tile: cut images that are larger into squares of so many pixels.
-        stretch: of images of more than 8 bits the values that become black and white, as 0,3000;
-            default: percentiles of their pixels, found once for an index.
+        tile: of a folder, cut images that are larger into squares of so many pixels.
+        stretch: of a folder, the values that become black and white, as 0,3000, of images of more
+            than 8 bits; default: percentiles of their pixels, found once for an index.
+        table: of a folder its table of labels and columns; default: labels.csv, or the only one.
+        label_columns: of this table the columns that are labels, such as water,trees.
+        labels_column: of this table the column that names an image's labels.
         data: the folder that holds the archives; default: MACL_DATA.
         workers: jobs to start on a job queue.
         scheduler: embed on the workers of a Dask scheduler at this address (extra `cluster`), which
             see images and weights where this machine does.
         jobqueue: start `workers` jobs through dask-jobqueue, set up by its own configuration file.
     """
-    from maclcore.data.archives import read_archive
     from maclcore.search.embedder import Embedder
     from maclcore.store import Run
 
@@ -65,10 +69,10 @@ def build(
     use(data)
     found = None if run is None else Run.find(run)
     bands = bands or (found.config.bands if found else "")
-    options = _options(archive, table, tile)
+    options = _options(archive, table, label_columns, labels_column)
+    options |= {"tile": tile} if tile else {}
     asked = {"stretch": stretch} if stretch else _kept(out)
-    catalogue = read_archive(archive, bands=bands, **options, **asked)
-    _say(catalogue)
+    catalogue = _read(archive, bands=bands, **options, **asked)
     if found:
         embedder = Embedder.of_run(found)
     else:
@@ -81,8 +85,9 @@ def add(
     index: Positional[str],
     archive: Positional[str | None] = None,
     *,
-    table: str | None = None,
-    tile: int = 0,
+    table: str = "",
+    label_columns: str = "",
+    labels_column: str = "",
     data: Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
@@ -98,14 +103,14 @@ def add(
         index: as `index build` made it.
         archive: a folder, or an archive by name; default: the one that the index is of, read as it
             was then.
-        table: the table of labels and columns; default: as it was, or the folder's own.
-        tile: cut images that are larger into squares of so many pixels; default: as it was.
+        table: of a folder its table; default: as it was, or as for `index build`.
+        label_columns: as for `index build`; default: as it was.
+        labels_column: as for `index build`; default: as it was.
         data: the folder that holds the archives; default: MACL_DATA.
         workers: jobs to start on a job queue.
         scheduler: as for `index build`.
         jobqueue: as for `index build`.
     """
-    from maclcore.data.archives import read_archive
     from maclcore.search.embedder import of_made
     from maclcore.search.index import Index
 
@@ -113,11 +118,10 @@ def add(
     about = Index(index).about
     if archive is None and not about.archive:
         raise ValueError(f"{index} is of vectors that were given: no archive is known")
-    asked, how = _options(archive or about.archive, table, tile), dict(about.options)
-    how = {**how, **asked} if archive is None else {"bands": how.get("bands", ""), **asked}
-    how |= _kept(index)
-    catalogue = read_archive(archive or about.archive, **how)
-    _say(catalogue)
+    asked = _options(archive or about.archive, table, label_columns, labels_column)
+    kept = about.options if archive is None else _shared(about.options)
+    how = {**kept, **asked}
+    catalogue = _read(archive or about.archive, **how, **_kept(index))
     embedder = of_made(about.made)
     given = {"archive": _named(archive or about.archive), "options": how, "beside": True}
     _take(catalogue, embedder, index, given, workers, scheduler, jobqueue)
@@ -193,6 +197,19 @@ def _named(archive: str) -> str:
     return archive if archive in ARCHIVES else ""
 
 
+def _options(archive: str, table: str, label_columns: str, labels_column: str) -> dict[str, Any]:
+    """How an archive is to be read, as `read_archive` takes it, from wherever it is read again."""
+    options: dict[str, Any] = {} if _named(archive) else {"unlabelled": True}
+    if table and not (Path(archive).expanduser() / table).exists() and Path(table).exists():
+        table = str(Path(table).absolute())
+    given = {
+        "table": table,
+        "label_columns": next(csv.reader([label_columns]), []),
+        "labels_column": labels_column,
+    }
+    return options | {name: value for name, value in given.items() if value}
+
+
 def _kept(index: str) -> dict[str, Any]:
     """The stretch of an index, if it is there: what is new must not change what is shown of all."""
     from maclcore.search.index import Index
@@ -204,19 +221,25 @@ def _kept(index: str) -> dict[str, Any]:
     return {"stretch": stretch} if stretch else {}
 
 
-def _options(archive: str, table: str | None, tile: int) -> dict[str, Any]:
-    """How an archive is to be read, as `read_archive` takes it; a table by its whole path."""
-    options: dict[str, Any] = {} if _named(archive) else {"unlabelled": True}
-    if table is not None:
-        inside = (Path(archive).expanduser() / table).exists()
-        options["table"] = table if inside else str(Path(table).expanduser().absolute())
-    return options | ({"tile": tile} if tile else {})
+def _shared(options: dict[str, Any]) -> dict[str, Any]:
+    """Of how one archive was read what holds of another beside it."""
+    return {name: options[name] for name in ("bands", "tile") if options.get(name)}
 
 
-def _say(catalogue: "Catalogue") -> None:
+def _read(archive: str, **options: Any) -> "Catalogue":
+    """An archive as it is now, and how it is understood, in print."""
+    from maclcore.data import ArchiveError
+    from maclcore.data.archives import read_archive
+    from maclcore.data.reading import printable
+
+    try:
+        catalogue = read_archive(archive, **options)
+    except ArchiveError as error:
+        print(*map(printable, error.said), sep="\n", end="\n" * bool(error.said))
+        raise
     print(f"{catalogue.title}: {len(catalogue):,} images, {len(catalogue.label_names)} labels")
-    for line in catalogue.said:
-        print(f"  {line}")
+    print(*map(printable, catalogue.said), sep="\n", end="\n" * bool(catalogue.said))
+    return catalogue
 
 
 def _take(

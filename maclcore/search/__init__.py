@@ -6,7 +6,12 @@ for other programs, and `browse`, all of it on a page. This room knows runs, the
 archives; nothing below it knows that archives are searched.
 """
 
+import os
+
 from maclcore.extras import need
 
 need("train", __name__)
 need("search", __name__)
+
+# Before LanceDB is loaded: bytes that a search reads ahead, which would else be 2 GiB.
+os.environ.setdefault("LANCE_DEFAULT_IO_BUFFER_SIZE", str(2**26))

@@ -59,6 +59,16 @@ class Done:
         finally:
             self.seconds[step] = self.seconds.get(step, 0) + time.perf_counter() - start
 
+    def each(self, step: str, items: Iterable[Any]) -> Iterator[Any]:
+        """The items, of which the time that each takes to come counts as this step."""
+        coming = iter(items)
+        while True:
+            with self.timed(step):
+                item = next(coming, None)
+            if item is None:
+                return
+            yield item
+
 
 def build(catalogue: Catalogue, embedder: Embedder, where: str | Path) -> Index:
     """`take`, and the index; LeftOut at the end if there are images that cannot be read."""
@@ -106,9 +116,11 @@ def take(
                 table.update(known(rows, table.schema))
                 done.updated += len(rows)
         label, before = f"Indexing {catalogue.title}", len(catalogue) - len(todo)
-        place = place or here(embedder, done)
+        embedded = _embedded(catalogue, made.image_size, todo, place or here(embedder, done))
+        if place:
+            embedded = done.each("waiting for others", embedded)
         with Progress(label, "images", before, len(catalogue), progress and bool(todo)) as bar:
-            for chunk, z in _embedded(catalogue, embedder.made.image_size, todo, place):
+            for chunk, z in embedded:
                 done.problems += chunk.problems
                 with done.timed("writing"):
                     old = sum(catalogue.names[i] in there for i in chunk.rows)
@@ -138,12 +150,7 @@ def here(embedder: Embedder, done: Done) -> Place:
     def place(
         reader: Reader, images: Sequence[Any], parts: Iterable[Sequence[int]]
     ) -> Iterator[tuple[Chunk, Any]]:
-        ahead = chunks(reader, images, parts)
-        while True:
-            with done.timed("waiting for files"):
-                chunk = next(ahead, None)
-            if chunk is None:
-                return
+        for chunk in done.each("waiting for files", chunks(reader, images, parts)):
             with done.timed("embedding"):
                 z = embedder(chunk.pixels) if chunk.rows else None
             yield chunk, z

@@ -35,6 +35,8 @@ def on_cluster(client: Any, made: Made) -> Place:
     ValueError if the network is another one there.
     """
 
+    need("cluster", "an index made on other machines")
+
     def place(
         reader: Reader, images: Sequence[Any], parts: Iterable[Sequence[int]]
     ) -> Iterator[tuple[Chunk, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from lancedb.index import BTree
 
 from maclcore.search.embedder import unlike
 from maclcore.search.index import (
@@ -26,7 +27,9 @@ from maclcore.search.known import Known
 SCANNED = 4096  # rows that are compared at a time
 COMMITS = 2048  # after which, in mid-work, small pieces are made one: each commit lists them all
 FRAGMENTS = 32  # pieces up to which a query does not notice them
-SMALL = 100_000  # rows up to which a table is always made one piece; of a larger one that costs
+#: rows up to which a table is always made one piece, which of a larger one would cost much, and
+#: needs no index of its names
+SMALL = 100_000
 
 
 @contextmanager
@@ -78,7 +81,8 @@ class Table:
         if there.rule != about.rule:
             raise ValueError(
                 f"{self.where} is of images that were read by another rule ({there.rule}) than "
-                f"{about.title} is ({about.rule}): build another index"
+                f"{about.title} is ({about.rule}): build another index; `index add` reads its "
+                "archive as it was read"
             )
         if not beside and there.archive != about.archive:
             raise ValueError(
@@ -150,11 +154,14 @@ class Table:
         shown = [name for name in self.schema.names if name not in ("thumbnail", "vector")]
         batches = self.table.search().select(shown).to_batches(SCANNED)
         for batch in batches:
-            stored = [of for of in batch.to_pylist() if of["name"] in row]
-            rows = [row[of["name"]] for of in stored]
-            now = known(rows, self.schema).to_pylist()
-            if changed := [i for i, a, b in zip(rows, stored, now, strict=True) if a != b]:
-                yield changed
+            ours = [i for i, name in enumerate(batch["name"].to_pylist()) if name in row]
+            stored = pa.Table.from_batches([batch.take(pa.array(ours, pa.int64()))])
+            rows = [row[name] for name in stored["name"].to_pylist()]
+            now = known(rows, self.schema)
+            if not stored.equals(now):
+                pairs = zip(rows, stored.to_pylist(), now.to_pylist(), strict=True)
+                if changed := [i for i, then, here in pairs if then != here]:
+                    yield changed
 
     # --- Written ---
 
@@ -180,8 +187,11 @@ class Table:
     def tidy(self) -> None:
         """Leave a table that is quick to search, and nothing of what it was before."""
         fragments = self.table.stats()["fragment_stats"]["num_fragments"]
-        if fragments >= FRAGMENTS or self.table.count_rows() <= SMALL:
+        large = self.table.count_rows() > SMALL
+        if fragments >= FRAGMENTS or not large:
             self._one_piece()
+        if large and all(index.columns != ["name"] for index in self.table.list_indices()):
+            self.table.create_index("name", config=BTree())
 
     def _one_piece(self) -> None:
         with warnings.catch_warnings():

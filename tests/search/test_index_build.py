@@ -366,6 +366,23 @@ def test_many_commits_end_as_one_piece_of_which_nothing_old_is_left(folder, wher
     assert len(Index(where)) == 30
 
 
+def test_a_large_table_has_an_index_of_names_and_says_the_same(folder, where, monkeypatch):
+    monkeypatch.setattr(tables, "SMALL", 20)
+    index_folder(folder, where)
+    folder_of(folder, names(45))
+    picture(folder / "images" / "img003.png", 303)
+    index_folder(folder, where)  # on top of what the index of names has
+    remove(where, ["img031"])
+    index_folder(folder, where)
+    assert ["name"] in [index.columns for index in Index(where).table.list_indices()]
+    index_folder(folder, where.with_name("whole.index"))
+    assert content(Index(where)) == content(Index(where.with_name("whole.index")))
+    z = Index(where).vectors(list(names(45)))
+    for i in (3, 31, 44):
+        found = Index(where).nearest(z[i], 45, exclude=["img004"])
+        assert found["name"][0] == f"img{i:03}" and len(found) == 44
+
+
 def test_a_reader_sees_what_is_written_beside_it(folder, where):
     index_folder(folder, where)
     index = Index(where)
