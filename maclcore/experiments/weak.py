@@ -142,7 +142,7 @@ def _head_only(profile: str) -> dict[str, Any]:
     """A head on the features of four views and of the images as they are, along one cosine.
 
     (Ours: nothing of the paper's schedule is known. 160 px because the images of ML-AID at hand
-    have 150; two epochs of the profile `smoke` would end before a second stage.)
+    have 150; three epochs of the profile `smoke` would end before a second stage.)
     """
     size = {"epochs": SMOKE} if profile == "smoke" else {"image_size": 160}
     return {"frozen_views": 4, "schedule": "cosine", **size}
