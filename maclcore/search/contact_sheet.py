@@ -38,6 +38,7 @@ STYLE = """
 .macl-sheet figure, .macl-sheet ol, .macl-sheet ul, .macl-sheet li {
   margin: 0; padding: 0; list-style: none;
 }
+.macl-sheet.macl-sheet ol, .macl-sheet.macl-sheet ul { padding: 0; }  /* JupyterLab's lists */
 .macl-sheet .asked {
   display: flex; flex-wrap: wrap; gap: 1rem; align-items: start; padding: 1rem;
   background: var(--card); border: 1px solid var(--line); border-radius: 8px;
