@@ -155,7 +155,7 @@ def measure(folder: Path, n: int, dim: int, queries: int, peers: bool) -> None:
     print(f"  memory while searching {peak}")
     timed("add 1,000", lambda: put(slice(n, n + 1000)))
     if peers:
-        against_peers(index, z[:n], q)
+        against_peers(index, z, q)
 
 
 def against_peers(index: Index, z: np.ndarray, q: np.ndarray) -> None:
