@@ -199,7 +199,7 @@ def _named(archive: str) -> str:
 
 def _options(archive: str, table: str, label_columns: str, labels_column: str) -> dict[str, Any]:
     """How an archive is to be read, as `read_archive` takes it, from wherever it is read again."""
-    options: dict[str, Any] = {} if _named(archive) else {"unlabelled": True}
+    options: dict[str, Any] = {} if _named(archive) else {"unlabelled": True, "missing": True}
     if table and not (Path(archive).expanduser() / table).exists() and Path(table).exists():
         table = str(Path(table).absolute())
     given = {

@@ -116,6 +116,7 @@ def read_folder(
     reading: Reading,
     *,
     unlabelled: bool = False,
+    missing: bool = False,
     table: str | Path = "",
     label_columns: Sequence[str] = (),
     labels_column: str = "",
@@ -127,6 +128,7 @@ def read_folder(
     Where the images lie and which table is theirs, `layout` tells, and what that says, `columns`;
     without labels in a table, the folders of the images are them, if they can be.
     `unlabelled`: an image without a row, or without a label, is one of which no label is known.
+    `missing`: a row whose image is not there is left out, and told; a fault where most are so.
     `table`: one of one's own, in the folder or the working folder. `label_columns`: of a table the
     columns of 0 and 1 that are labels; `labels_column`: the one that names them.
     `tile`: cut images larger than that into squares of so many pixels. `stretch`: of images of more
@@ -153,6 +155,10 @@ def read_folder(
         none = np.zeros(len(reading.label_names), dtype=bool)
         for key, image in reading.images.items():
             reading.rows.setdefault(key, (str(image), none))
+    gone = [key for key in reading.rows if key not in reading.images]
+    if missing and 2 * len(gone) <= len(reading.rows):
+        kind = "row left out, its image is not there"
+        reading.notes[kind] += [reading.rows.pop(key)[0] for key in gone]
 
 
 def _read_bands(reading: Reading, file: Path, table: str | Path, read: Callable) -> None:

@@ -7,6 +7,7 @@ from making import content, folder_of, names, picture
 from PIL import Image
 
 from maclcore.__main__ import main
+from maclcore.data import ArchiveWarning
 from maclcore.search.embedder import BATCH, Embedder, of_made
 from maclcore.search.index import Index
 
@@ -125,3 +126,18 @@ def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(real, backbone):
     assert np.array_equal(embedder(images[order]), z[order])
     assert np.array_equal(embedder(images[3:4]), z[3:4])
     assert np.array_equal(embedder(images[-6:]), z[-6:])
+
+
+def test_a_row_whose_image_is_gone_is_told_and_stops_nothing(tmp_path, capsys):
+    folder_of(tmp_path / "own", names(9))
+    assert main(["index", "build", "own", *NETWORK, "--out", "i"]) == 0
+    (tmp_path / "own" / "images" / "img003.png").unlink()
+    picture(tmp_path / "own" / "images" / "new.png", 77)
+    with pytest.warns(ArchiveWarning, match="1 x row left out, its image is not there\n.*img003"):
+        assert main(["index", "add", "i"]) == 0
+    told = capsys.readouterr().out
+    assert "1 new" in told and "1 images are gone (img003): `index remove" in told
+    for i in range(1, 9):
+        (tmp_path / "own" / "images" / f"img00{i}.png").unlink(missing_ok=True)
+    assert main(["index", "add", "i"]) == 1  # of most: it is another table
+    assert "8 x row without an image" in capsys.readouterr().err
