@@ -339,7 +339,7 @@ def test_a_file_a_band_is_one_image(tmp_path):
     known = read_archive(tmp_path, progress=False, unlabelled=True, stretch="0,255")
     assert known.names == ("x", "y")
     assert known.decode(1, 2)[:, 0, 0].tolist() == [41, 31, 21]
-    assert "2 images of a file a band" in known.said[0]
+    assert "2 images of a file a band" in " ".join(known.said)
     before = known.contents()
     tif(tmp_path / "images/y/y_B03.tif", np.full((6, 6), 99, np.uint16))
     after = known.contents()

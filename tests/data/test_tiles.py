@@ -100,10 +100,10 @@ def test_tiles_have_names_places_and_labels_of_their_scene(tmp_path):
     assert found.places == ("small", *["wide"] * 11)
     assert found.labels.tolist() == [[True, True], *[[True, False]] * 11]
     said = read_archive(where, tile=16, progress=False).said
-    assert said[:1] == (
+    assert (
         "1 image cut into 11 tiles of 16 pixels, <image>_<row>_<column>, the last of a row or "
-        "column at the edge; labels of an image are those of its tiles",
-    )
+        "column at the edge; labels of an image are those of its tiles"
+    ) in said
 
 
 def test_a_split_keeps_the_tiles_of_a_scene_together(tmp_path):
