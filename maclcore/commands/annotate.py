@@ -5,6 +5,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from maclcore.commands.shared import serve
+
 
 def annotate(
     folder: Positional[Path],
@@ -40,7 +42,6 @@ def annotate(
         seed: of the random order of images and of the labels to choose from.
     """
     import getpass
-    import webbrowser
 
     from maclcore.annotation.server import Server
     from maclcore.annotation.session import Session
@@ -63,13 +64,5 @@ def annotate(
     state = session.state()
     print(f"{printable(session.folder.name)}: {state['images']:,} images, {len(state['labels'])} "
           f"labels; {state['done']:,} answers so far, {state['to_go']:,} to go")  # fmt: skip
-    print(f"{server.address}  (Ctrl-C ends it)", flush=True)
-    if browser:
-        webbrowser.open(server.address)
-    try:
-        server.join()
-    except KeyboardInterrupt:
-        pass  # the way to end it
-    finally:
-        server.stop()
+    serve(server, browser)
     print(f"\n{len(session.log.lines):,} lines in {session.log.file}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from maclcore.commands.shared import use
+from maclcore.commands.shared import serve, use
 
 
 def browse(
@@ -22,8 +22,6 @@ def browse(
         browser: open the page.
         data: the folder that holds weights, and archives by name; default: MACL_DATA.
     """
-    import webbrowser
-
     from maclcore.data.reading import printable
     from maclcore.search.browse import Server, Session
 
@@ -32,12 +30,4 @@ def browse(
     server = Server(session, port).start()
     about = session.about()
     print(f"{printable(about['title'])}: {about['images']:,} images, {len(about['labels'])} labels")
-    print(f"{server.address}  (Ctrl-C ends it)", flush=True)
-    if browser:
-        webbrowser.open(server.address)
-    try:
-        server.join()
-    except KeyboardInterrupt:
-        pass  # the way to end it
-    finally:
-        server.stop()
+    serve(server, browser)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from maclcore.data import Archive
+    from maclcore.serving import PageServer
     from maclcore.store import Run
 
 Profile = Literal["smoke", "quick", "frozen", "paper"]
@@ -32,6 +33,21 @@ def archive_of(run: "Run", archive: str | None, data: Path | None) -> "Archive":
     except ValueError as error:
         raise ValueError(f"{error}; --archive names the one to take instead") from error
     return source.archive
+
+
+def serve(server: "PageServer", browser: bool) -> None:
+    """Show where a page is, in the `browser` if wanted, and serve it until Ctrl-C."""
+    import webbrowser
+
+    print(f"{server.address}  (Ctrl-C ends it)", flush=True)
+    if browser:
+        webbrowser.open(server.address)
+    try:
+        server.join()
+    except KeyboardInterrupt:
+        pass  # the way to end it
+    finally:
+        server.stop()
 
 
 def age(seconds: float) -> str:
