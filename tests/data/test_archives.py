@@ -152,7 +152,7 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path, name, near):
 def test_unknown_options_and_sizes(tmp_path):
     with pytest.raises(TypeError, match="'synthetic' has no option min_pixels; it has n, seed"):
         load("synthetic", min_pixels=3)
-    with pytest.raises(TypeError, match="has no option seed; it has unlabelled, table"):
+    with pytest.raises(TypeError, match="has no option seed; it has unlabelled, missing, table"):
         load(plain(tmp_path), seed=3)
     with pytest.raises(ValueError, match="image_size is 0"):
         load_archive(tmp_path, image_size=0)
