@@ -17,6 +17,11 @@ SUFFIX = ".safetensors"  # of a file of weights, which may be left out
 
 #: archives that the package draws itself
 EMBEDDED = ("synthetic", "synthetic_sentinel")
+#: archives whose images may be shown to anyone, and the credit that goes with them
+PUBLIC_DOMAIN = {
+    "ucm_multilabel": "Images: UC Merced Land Use (Yang and Newsam, 2010), from the USGS National "
+    "Map Urban Area Imagery, in the public domain."
+}
 #: what training may see of the labels; else a table of them (`maclcore.data.weak`)
 LABELS = ("complete", "random", "dominant")
 MAPPINGS = ("loss_params", "method_params", "completion_params")

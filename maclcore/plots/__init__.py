@@ -40,6 +40,7 @@ from maclcore.plots.results import (
 )
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
+from maclcore.plots.table import Table, table
 from maclcore.plots.training import lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall
 
@@ -50,6 +51,7 @@ __all__ = [
     "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels",
     "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
     "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
-    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "training_curves",
+    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
+    "training_curves",
     "use_style",
 ]  # fmt: skip

@@ -1,20 +1,21 @@
 """Where figures go, under which name, and in how many bytes."""
 
+import re
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Image as Picture
-from IPython.display import display
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from PIL import Image
 
 from maclcore import paths
-from maclcore.config import EMBEDDED
+from maclcore.config import EMBEDDED, PUBLIC_DOMAIN
 
-PAGE = 840  # pixels
+PAGE = 840  # pixels: what JupyterLab leaves for an output beside its file browser at 1280
+DRAWN = "Scenes drawn by the package, no photographs."
 
 
 def slug(archive: str | Path) -> str:
@@ -28,24 +29,62 @@ def save(fig: Figure, name: str, *, shows: str = "synthetic", dpi: int | None = 
     there are many photographs.
 
     A figure that shows images of an archive names it: those of a real archive may not be
-    redistributed and go to `private/` in that folder, which git ignores wherever it is.
+    redistributed, but for UC Merced's (USGS, in the public domain), and go to `private/` in that
+    folder, which git ignores wherever it is.
     """
-    folder = paths.figures_root() / ("" if shows in EMBEDDED else "private")
+    folder = paths.figures_root() / ("" if shows in (*EMBEDDED, *PUBLIC_DOMAIN) else "private")
     with paths.atomic_path(folder / f"{name}.png") as temporary:
         temporary.write_bytes(_png(_drawn(fig, dpi)))
     return folder / f"{name}.png"
 
 
-def show(fig: Figure, name: str, **options: Any) -> None:
-    """`save` a figure and show it, no wider than a page and in 256 colours at most: a third of the
-    bytes that a notebook would make of it."""
-    save(fig, name, **options)
-    shown = _drawn(fig, dpi=min(80, PAGE / fig.get_figwidth()))
-    if not shown.getcolors(256):
+def show(
+    fig: Figure, name: str, caption: str, *, shows: str = "synthetic", dpi: int | None = None
+) -> None:
+    """`save` a figure and show it with its caption, no wider than a page.
+
+    The caption's first sentence, without "**Figure 5.1.**", is the picture's alternative text: it
+    says what there is to see. Photographs are shown as JPEG, under their credit; scenes that the
+    package draws are said to be that. A line chart has 256 colours at most, for a third of the
+    bytes, and what has a colour map keeps them all.
+    """
+    save(fig, name, shows=shows, dpi=dpi)
+    kinds = [image.get_array().ndim for ax in fig.axes for image in ax.images]
+    photographs = 3 in kinds  # (H, W, 3): colours of their own
+    mapped = kinds or any(c.get_array() is not None for ax in fig.axes for c in ax.collections)
+    width = min(PAGE, round(100 * fig.get_figwidth()))
+    sharp = 1.4 if mapped else 1.8  # pixels a pixel of the page
+    shown, kind = _drawn(fig, dpi=sharp * width / fig.get_figwidth()), "png"
+    if photographs:
+        file, kind = BytesIO(), "jpeg"
+        shown.save(file, format=kind, quality=85, subsampling=0)
+        if credit := PUBLIC_DOMAIN.get(shows, DRAWN if shows in EMBEDDED else ""):
+            caption += f" *{credit}*"
+    elif not mapped and not shown.getcolors(256):
         # the colours that are furthest apart, so that a rare one is not given up for shades
         shown = shown.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    display(Picture(_png(shown)))
+    data = file.getvalue() if photographs else _png(shown)
+    display(Picture(data, format=kind, width=width, alt=alternative(caption)))
+    display(Markdown(caption))
     plt.close(fig)
+
+
+def alternative(caption: str) -> str:
+    """A caption's first sentence after its "**Figure 5.1.**", without marks of emphasis or code."""
+    text = re.sub(r"^\*\*Figure [\d.]+\*\*\s*", "", caption.strip())
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)  # links
+    return re.split(r"(?<=[.?!])\s", re.sub(r"[*`$\\]", "", text), maxsplit=1)[0]
+
+
+def _photographs(fig: Figure) -> bool:
+    """Is there an image of an archive, that is one with colours of its own, (H, W, 3)?"""
+    return any(image.get_array().ndim == 3 for ax in fig.axes for image in ax.images)
+
+
+def _line_art(fig: Figure) -> bool:
+    return not any(
+        ax.images or any(c.get_array() is not None for c in ax.collections) for ax in fig.axes
+    )
 
 
 def _drawn(fig: Figure, dpi: float | None) -> Image.Image:

@@ -19,9 +19,10 @@ def test_figures_of_real_archives_go_where_git_does_not_look(tmp_path, monkeypat
     fig = plots.image_grid(np.zeros((2, 3, 8, 8), np.uint8), ["one", "two"])
     assert plots.save(fig, "grid") == tmp_path / "grid.png"
     assert plots.save(fig, "grid", shows="dlrsd") == tmp_path / "private" / "grid.png"
+    assert plots.save(fig, "ours", shows="ucm_multilabel") == tmp_path / "ours.png"  # of USGS
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.width > 200 and picture.format == "PNG"
-    assert len(list(tmp_path.rglob("*"))) == 3  # two files and a folder, nothing temporary
+    assert len(list(tmp_path.rglob("*"))) == 4  # three files and a folder, nothing temporary
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # `style` suits all
@@ -39,15 +40,36 @@ def test_figures_are_called_as_the_archive_or_its_folder(tmp_path, monkeypatch):
     assert plots.slug(".") == "città"
 
 
-def test_a_figure_is_shown_small_and_once(tmp_path, monkeypatch):
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
     monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
     shown = []
     monkeypatch.setattr("maclcore.plots.saving.display", shown.append)
+    return shown
+
+
+def test_a_figure_is_shown_once_with_its_caption(shown, tmp_path):
     fig = plots.set_sizes({"x": [1, 2, 2]})
-    plots.show(fig, "sizes")
-    with Image.open(tmp_path / "sizes.png") as saved, Image.open(BytesIO(shown[0].data)) as small:
-        assert abs(saved.width / 150 - small.width / 80) < 0.1
-    assert len(shown) == 1 and not plt.fignum_exists(fig.number)  # else it is drawn once more
+    plots.show(fig, "sizes", "**Figure 1.1.** *Most have 2 labels*, in `x`. A dot a size.")
+    picture, caption = shown
+    assert caption.data.startswith("**Figure 1.1.** *Most") and picture.format == "png"
+    assert picture.alt == "Most have 2 labels, in x." and picture.width <= 840
+    with Image.open(tmp_path / "sizes.png") as saved, Image.open(BytesIO(picture.data)) as small:
+        assert abs(saved.width / saved.height - small.width / small.height) < 0.01
+        assert 1.5 < small.width / picture.width < 2  # sharp where a pixel of the page is two
+    assert not plt.fignum_exists(fig.number)  # else it is drawn once more
+
+
+@pytest.mark.parametrize(
+    ("shows", "credit"),
+    [("ucm_multilabel", "USGS"), ("synthetic", "no photographs"), ("mine", None)],
+)
+def test_photographs_are_shown_as_such_with_their_credit(shown, shows, credit):
+    fig = plots.image_grid(np.zeros((2, 3, 8, 8), np.uint8), ["one", "two"])
+    plots.show(fig, "grid", "**Figure 1.2.** Two scenes.", shows=shows)
+    picture, caption = shown
+    assert picture.format == "jpeg"
+    assert credit in caption.data if credit else caption.data == "**Figure 1.2.** Two scenes."
 
 
 @pytest.mark.parametrize(("side", "mode"), [(3, "P"), (16, "P"), (17, "RGB"), (256, "RGB")])
@@ -65,19 +87,17 @@ def test_every_colour_of_a_figure_is_kept(side, mode, tmp_path, monkeypatch):
         assert np.array_equal(picture.convert("RGB"), colours)
 
 
-def test_what_a_notebook_shows_is_near_to_what_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
-    shown = []
-    monkeypatch.setattr("maclcore.plots.saving.display", shown.append)
+def test_a_colour_map_is_shown_in_all_its_colours(shown, tmp_path):
     fig = plots.heatmaps({"a": pd.DataFrame(np.arange(900.0).reshape(30, 30))}, "mAP")
     fig.draw_without_rendering()
     fig.set_layout_engine("none")
-    fig.savefig(tmp_path / "drawn.png", dpi=80)
-    plots.show(fig, "heat")
+    width = min(840, round(100 * fig.get_figwidth()))
+    fig.savefig(tmp_path / "drawn.png", dpi=1.4 * width / fig.get_figwidth())
+    plots.show(fig, "heat", "Heat.")
     with Image.open(BytesIO(shown[0].data)) as ours, Image.open(tmp_path / "drawn.png") as drawn:
         ours, drawn = (np.asarray(p.convert("RGB")).astype(int) for p in (ours, drawn))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 256
-    assert abs(ours - drawn).max() <= 20  # of 255; 128 colours of a median cut: 50 and more
+    assert np.array_equal(ours, drawn)
 
 
 def test_what_is_saved_is_what_is_drawn(tmp_path, monkeypatch):
