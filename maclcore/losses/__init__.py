@@ -27,12 +27,15 @@ One alphabet of shapes: `N` images in a batch, `D` embedding, `L` labels; `z (N,
   part of SoftCon, as in MoCo v2.
 """
 
+from maclcore.losses.graded import gain, graded, soft_jaccard
 from maclcore.losses.kernel import REDUCTIONS
 from maclcore.losses.macl import macl, wg_macl
 from maclcore.losses.mulsupcon import mulsupcon, wg_mulsupcon
 from maclcore.losses.oml import oml
 from maclcore.losses.overlap import lbase, simdis
+from maclcore.losses.parts import Part, parts
 from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
+from maclcore.losses.ranks import hap, smooth_ap
 from maclcore.losses.registry import (
     COLOURS,
     LOSSES,
@@ -42,6 +45,8 @@ from maclcore.losses.registry import (
     LossModule,
     build_loss,
     entry,
+    four_parts,
+    graded_lmsc,
     method_label,
     pair_weights,
     register,
@@ -51,10 +56,12 @@ from maclcore.losses.supcon import supcon_all, supcon_any
 from maclcore.losses.weak import WEAK_LOSSES, WeakLoss
 
 __all__ = [
-    "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "WEAK_COLOURS", "WEAK_LOSSES", "Loss", "LossModule",
-    "WeakLoss", "build_loss", "entry", "infonce", "l_wo_reg", "lbase", "lmsc", "lproto", "lreg",
-    "macl", "method_label", "mulsupcon", "oml", "pair_weights", "register", "simdis", "softcon",
-    "supcon_all", "supcon_any", "wg_macl", "wg_mulsupcon",
+    "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "WEAK_COLOURS", "WEAK_LOSSES", "Loss",
+    "LossModule", "Part", "WeakLoss", "build_loss", "entry", "four_parts", "gain", "graded",
+    "graded_lmsc", "hap", "infonce", "l_wo_reg", "lbase", "lmsc", "lproto", "lreg", "macl",
+    "method_label", "mulsupcon", "oml", "pair_weights", "parts", "register", "simdis",
+    "smooth_ap", "soft_jaccard", "softcon", "supcon_all", "supcon_any", "wg_macl",
+    "wg_mulsupcon",
 ]  # fmt: skip
 
 # the others as well; a file may have its loss's name, which stands for the loss

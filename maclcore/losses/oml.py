@@ -4,9 +4,7 @@ import torch
 from torch import Tensor
 
 from maclcore.losses.pairs import check_batch, check_parameters, choose
-
-#: numbers in a chunk of the (query, image, image) comparisons
-CHUNK = 1 << 22
+from maclcore.losses.ranks import ranked
 
 
 def oml(
@@ -33,51 +31,17 @@ def oml(
     with torch.autocast(z.device.type, enabled=False):
         z = z if z.dtype == torch.float64 else z.float()
         y = y.to(z)
-        n, s = len(z), z @ z.T / temperature
         carriers = y.sum(dim=0)
-        size = torch.full_like(carriers, n) if norm == "released" else carriers
+        size = torch.full_like(carriers, len(z)) if norm == "released" else carriers
         weight = (carriers > 1) / (carriers * size).clamp(min=1)  # of each label, 0 if left out
-        if n**3 <= CHUNK:
-            ap = precision(s, y, y * weight)
-        else:
-            ap, _ = ChunkedPrecision.apply(s, y, y * weight)
+
+        def gain(rows: slice) -> Tensor:
+            """Σ_l y_ql y_jl y_kl of each label's weight, for queries q"""
+            return ((y * weight) * y[rows, None]) @ y.T
+
+        ap = ranked(z @ z.T / temperature, gain)
         labels = (carriers > 1).sum().clamp(min=1)
         return (carriers > 1).any().to(z.dtype) - ap / labels
-
-
-def precision(s: Tensor, y: Tensor, y_query: Tensor) -> Tensor:
-    """Σ_{q, j, l} R_l(q, j) / R(q, j) over queries with s (Q, N) and weighted labels (Q, L)."""
-    above = torch.sigmoid(s[:, None, :] - s[:, :, None])  # [q, j, k]: is k above j?
-    rank = above.sum(dim=2) + 0.5  # 1, without σ(0) = 1/2 of k = j
-    among = above @ y + 0.5  # [q, j, l]
-    return torch.einsum("qjl,qj,ql,jl->", among, 1 / rank, y_query, y)
-
-
-class ChunkedPrecision(torch.autograd.Function):
-    """`precision`, some queries at a time; saves the gradient of s alone."""
-
-    @staticmethod
-    def forward(s, y, y_query):
-        step = max(CHUNK // len(s) ** 2, 1)
-        total, ds = s.new_zeros(()), torch.empty_like(s)
-        for start in range(0, len(s), step):
-            rows = slice(start, start + step)
-            with torch.enable_grad():
-                part = s[rows].detach().requires_grad_()
-                value = precision(part, y, y_query[rows])
-            (ds[rows],) = torch.autograd.grad(value, part)
-            total += value.detach()
-        return total, ds
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, total, _):
-        return total * ctx.saved_tensors[0], None, None
 
 
 oml.weights = None  # soft ranks compare three images: there is no W and no T

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from maclcore.config import nearest
 from maclcore.labels import Array, LabelStatistics, as_labels
 from maclcore.losses import colours
+from maclcore.losses.graded import gain, graded, soft_jaccard
 from maclcore.losses.macl import macl, wg_macl
 from maclcore.losses.mulsupcon import mulsupcon, wg_mulsupcon
 from maclcore.losses.oml import oml
 from maclcore.losses.overlap import lbase, simdis
 from maclcore.losses.pairs import Pairs
+from maclcore.losses.parts import Part, parts
 from maclcore.losses.prototypes import l_wo_reg, lmsc, lproto, lreg
+from maclcore.losses.ranks import hap, smooth_ap
 from maclcore.losses.softcon import infonce, softcon
 from maclcore.losses.supcon import supcon_all, supcon_any
 from maclcore.losses.weak.registry import ENTRIES, WEAK_LOSSES, WeakLoss
@@ -100,6 +103,11 @@ _JOINT = (
     r"-\sum_{p \in X} \frac{1}{|\mathbf{y}_i|} \sum_{l \in \mathbf{y}_i \cap \mathbf{y}_p} "
     r"\frac{r_{ip}}{\sum_{k \in X,\, l \in \mathbf{y}_k} r_{ik}} "
 )
+_GRADES = (
+    r"\frac{1}{|\Theta|} \sum_{\theta \in \Theta} \frac{1}{|P_{i\theta}|} \sum_{p \in P_{i\theta}} "
+)
+_RANK = r"1 + \sum_{k \neq i, p} \sigma_\theta(s_{ik} - s_{ip})"
+_PARTS = r" + \lambda \sum_k (|z_{ik}|^2 - w_k)^2"
 _INFONCE = _LOG_P.replace(r"\log", r"-\log").replace("s_{ip}", "s_{i,t(i)}")
 _WG = r"-\frac{1}{|\mathbf{y}_i|} "
 
@@ -132,6 +140,18 @@ _MACL = (
     "Image Retrieval, arXiv:2512.16294v1, 2025"
 )
 
+_OURS = "our own"
+_HOFFMANN = (
+    "RINCE over Jaccard levels, one positive at a time, after Hoffmann et al., Ranking Info Noise "
+    "Contrastive Estimation, AAAI 2022"
+)
+_SOBAL = "X-CLR with the Jaccard index, after Sobal et al., X-Sample Contrastive Loss, ICLR 2025"
+_RAMZI = (
+    "H-AP with the Jaccard index, after Ramzi et al., Hierarchical Average Precision Training for "
+    "Pertinent Image Retrieval, ECCV 2022"
+)
+_BROWN = "Smooth-AP over Jaccard levels, after Brown et al., Smooth-AP, ECCV 2020"
+
 _SUPCONTRAST = ("github.com/HobbitLong/SupContrast", "BSD-2-Clause")
 _COMPREHENSIVE = (
     "github.com/audibert-alexandre-fra/Multi-label-contrastive-comprehensive",
@@ -141,6 +161,19 @@ _MULSUPCON = ("github.com/williamzhangsjtu/MulSupCon", "none stated")
 _OML = ("github.com/RImbriaco/OML", "MIT")
 _NO_CODE = ("none released", "none")
 _MOCO = ("github.com/facebookresearch/moco", "CC-BY-NC-4.0 (its README)")
+
+graded_lmsc = parts(
+    "graded_lmsc",
+    Part(graded, 0.5, {"temperature": 0.2}),
+    Part(lmsc, 0.5, {"temperature": 0.1}),
+)
+four_parts = parts(
+    "four_parts",
+    Part(graded, 0.3, {"temperature": 0.2}),
+    Part(lmsc, 0.2, {"temperature": 0.1}),
+    Part(oml, 0.3),
+    Part(gain, 0.2),
+)
 
 for _entry in (
     Loss(
@@ -223,6 +256,44 @@ for _entry in (
     Loss(
         "infonce", "InfoNCE", "#220066", infonce, _INFONCE, _HE, *_MOCO,
         two_views=True, queue="moco", method="softcon",
+    ),
+    Loss(
+        "graded", "Graded", "#000022", graded,
+        _GRADES + r"\log \Big( 1 + \sum_{a : J_{ia} < \theta} \exp \frac{s_{ia} - s_{ip}}{\tau} "
+        r"\Big), \quad P_{i\theta} = \{p \neq i : J_{ip} \geq \theta\}",
+        _HOFFMANN, "github.com/boschresearch/rince", "AGPL-3.0",
+    ),
+    Loss(
+        "gain", "Gain", "#8855FF", gain,
+        r"-\sum_{p \in A(i)} \frac{2^{|\mathbf{y}_i \cap \mathbf{y}_p|} - 1}{\sum_{k \in A(i)} "
+        r"(2^{|\mathbf{y}_i \cap \mathbf{y}_k|} - 1)} " + _LOG_P,
+        _OURS, *_NO_CODE,
+    ),
+    Loss(
+        "soft_jaccard", "Soft Jaccard", "#6677AA", soft_jaccard,
+        r"-\sum_{p \in A(i)} \frac{\exp(J_{ip} / \tau_t)}{\sum_{k \in A(i)} \exp(J_{ik} / \tau_t)} "
+        + _LOG_P, _SOBAL, *_NO_CODE,
+    ),
+    Loss(
+        "hap", "H-AP", "#CCDDFF", hap,
+        r"1 - \frac{1}{\sum_p J_{ip}} \sum_p \frac{J_{ip} + \sum_{k \neq i, p} "
+        r"\min(J_{ip}, J_{ik}) \, \sigma_\theta(s_{ik} - s_{ip})}{" + _RANK + "}",
+        _RAMZI, "github.com/elias-ramzi/HAPPIER", "MIT",
+    ),
+    Loss(
+        "smooth_ap", "Smooth-AP", "#FFFF66", smooth_ap,
+        "1 - " + _GRADES + r"\frac{1 + \sum_{k \in P_{i\theta} \setminus p} "
+        r"\sigma_\theta(s_{ik} - s_{ip})}{" + _RANK + "}",
+        _BROWN, "github.com/Andrew-Brown1/Smooth_AP", "MIT",
+    ),
+    Loss(
+        "graded_lmsc", "Graded ‖ LMSC", "#000000", graded_lmsc,
+        r"L^\text{Graded}(\hat z_{i1}) + L^\text{LMSC}(\hat z_{i2})" + _PARTS, _OURS, *_NO_CODE,
+    ),
+    Loss(
+        "four_parts", "Graded ‖ LMSC ‖ OML ‖ Gain", "#88FFAA", four_parts,
+        r"L^\text{Graded}(\hat z_{i1}) + L^\text{LMSC}(\hat z_{i2}) + L^\text{OML}(\hat z_{i3}) "
+        r"+ L^\text{Gain}(\hat z_{i4})" + _PARTS, _OURS, *_NO_CODE,
     ),
     *ENTRIES,
 ):  # fmt: skip

@@ -1,0 +1,79 @@
+"""A loss made of others, each of which trains a part of the embedding of its own."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maclcore.labels import Array
+from maclcore.losses.pairs import Keyword, check_batch
+
+
+class Part(NamedTuple):
+    """One of the losses of `parts`."""
+
+    loss: Callable  #: of the registry
+    share: float  #: of the squared length, and so of the cosine of two embeddings; > 0
+    defaults: dict[str, Any] = {}  #: instead of the loss's own
+
+
+def parts(name: str, *of: Part) -> Callable[..., Tensor]:
+    """The loss Σ_k L_k(ẑ_k) + hold · mean_i Σ_k (|z_ik|² - w_k)², w the shares, as a function.
+
+    z = [z_1, ..., z_K], so many columns each, ẑ_k their direction. As z is a unit row, its cosine
+    with another is Σ_k |z_ik| |z_jk| cos_k, about Σ_k w_k cos_k: whoever retrieves by the whole
+    need not know of parts. Shares are parameters by the names of the losses, of any sum; those of a
+    loss are `NAME_PARAMETER`: `graded_temperature`. Prototypes (L, D) are divided as z is.
+
+    ValueError for fewer columns than parts, and for shares or `hold` that are not positive.
+    """
+    names = [part.loss.__name__ for part in of]
+    options = {
+        f"{part.loss.__name__}_{key}": part.defaults.get(key, parameter.default)
+        for part in of
+        for key, parameter in inspect.signature(part.loss).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and key not in ("check", "keys", "key_labels")
+    }
+    shares = {part.loss.__name__: part.share for part in of}
+    takes = {part.loss.__name__: inspect.signature(part.loss).parameters for part in of}
+    prototyped = any("prototypes" in parameters for parameters in takes.values())
+
+    def loss(z: Tensor, y: Array, *args, check=True, hold=10.0, **params) -> Tensor:
+        given = {key: params.pop(key, share) for key, share in shares.items()}
+        if not all(0 < value < math.inf for value in (*given.values(), hold)):
+            raise ValueError(f"shares and hold must be positive, got {given} and hold={hold}")
+        if z.ndim == 2 and z.shape[1] < len(of):
+            raise ValueError(f"{name} has {len(of)} parts, z has {z.shape[1]} columns")
+        y = check_batch(z, y, check)
+        z = z if z.dtype == torch.float64 else z.float()
+        columns = z.tensor_split(len(of), dim=1)
+        of_labels = args[0].tensor_split(len(of), dim=1) if prototyped else [None] * len(of)
+        total = z.new_zeros(())
+        for part, key, slice_, prototypes in zip(of, names, columns, of_labels, strict=True):
+            own = {
+                option.removeprefix(f"{key}_"): params.get(option, default)
+                for option, default in options.items()
+                if option.startswith(f"{key}_")
+            }
+            also = [prototypes] if "prototypes" in takes[key] else []
+            total = total + part.loss(F.normalize(slice_, dim=1), y, *also, check=False, **own)
+            share = given[key] / sum(given.values())
+            off = torch.linalg.vecdot(slice_, slice_) - share
+            total = total + hold * off.square().mean()
+        return total
+
+    first = ["z", "y", *(["prototypes"] if prototyped else [])]
+    loss.__signature__ = inspect.Signature([
+        *(inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in first),
+        *(Keyword(key, default=value) for key, value in (shares | options).items()),
+        Keyword("hold", default=10.0),
+        Keyword("check", default=True),
+    ])  # fmt: skip
+    loss.__name__ = loss.__qualname__ = name
+    loss.__doc__ = f"{' ‖ '.join(names)}, each on a part of the embedding: see `parts`."
+    loss.weights, loss.layout = None, "images"
+    return loss
