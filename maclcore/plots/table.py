@@ -19,7 +19,7 @@ _INTERVAL = re.compile(r" (\[.*\])(.*)$")
 class Table:
     """What `table` gives: shows itself as HTML, and as text where there is none."""
 
-    def __init__(self, html: str, text: str):
+    def __init__(self, html: str, text: str) -> None:
         self._html, self._text = html, text
 
     def _repr_html_(self) -> str:
