@@ -180,7 +180,7 @@ def test_oml_in_chunks(kind, monkeypatch):
     z, y = random_batch(3, 20, 5, rate=0.4)
     expected = with_gradients("oml", z, y, STATS, kind=kind)
     monkeypatch.setattr(
-        importlib.import_module("maclcore.losses.oml"), "CHUNK", 3 * 20**2
+        importlib.import_module("maclcore.losses.ranks"), "CHUNK", 3 * 20**2
     )  # three queries at a time
     found = with_gradients("oml", z, y, STATS, kind=kind)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
