@@ -15,6 +15,7 @@ from maclcore.evaluation.ranking import UnitRows, rank
 from maclcore.evaluation.relevance import MAP_THRESHOLDS
 from maclcore.evaluation.statistics import compare
 from maclcore.labels import jaccard
+from maclcore.store import per_query
 
 GROUPS = ("rare", "medium", "frequent")
 #: least Jaccard index of each band
@@ -76,6 +77,24 @@ def by_label(values: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     rows of both in the same order (`align`); NaN where none does."""
     carried = labels.astype(float)
     return (carried.T @ values).div(carried.sum(), axis=0)
+
+
+def by_frequency(runs: pd.DataFrame) -> pd.DataFrame:
+    """What one archive's rows of `collect()` reach on rare, medium and frequent labels: rows
+    (run_id, group), a column a metric, and how many `labels` the group has.
+
+    The value of a label is the mean over the test queries that carry it, that of a group the mean
+    over its labels, so that each label counts alike. Raises as `query_labels` does.
+    """
+    labels, counts = query_labels(runs)
+    groups, rows = frequency_groups(counts), {}
+    for loss, part in runs.groupby("loss", sort=False):
+        values = per_query(part).xs(loss, axis=1, level="loss")
+        for run_id, seed in part["seed"].items():
+            mine = values.xs(seed, level="seed", drop_level=False)
+            means = by_label(mine, align(labels, mine)).groupby(groups, observed=True).mean()
+            rows[run_id] = means.assign(labels=groups.value_counts())
+    return pd.concat(rows, names=["run_id", "group"])
 
 
 def compare_within(values: pd.DataFrame, group: pd.Series, reference: str) -> pd.DataFrame:

@@ -16,13 +16,19 @@ import torch
 from scipy.stats import spearmanr, t
 
 from maclcore import paths
-from maclcore.audit.breakdown import frequency_groups
+from maclcore.audit.breakdown import by_frequency, frequency_groups
 from maclcore.config import Config
 from maclcore.data import load_archive, make_split
 from maclcore.data.readers import READERS
 from maclcore.evaluation.reference import chance, oracle
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments.tables import paper_table, stored_experiment, weights_label
+from maclcore.experiments.tables import (
+    TABLE,
+    paper_table,
+    stored_experiment,
+    stored_main_tables,
+    weights_label,
+)
 from maclcore.labels import LabelStatistics, jaccard
 from maclcore.losses import LOSSES, entry, method_label, pair_weights
 from maclcore.store import Run, collect, write_csv
@@ -288,8 +294,9 @@ def _of_batch(y: np.ndarray, stats: LabelStatistics) -> dict[str, float]:
 
 
 def measure() -> None:
-    """Write the store's `labels.csv`, and `rare_queries.csv` for those of its runs whose archive is
-    in the data folder; a minute for the labels, a second a run.
+    """Write the store's `labels.csv`, and for those of its runs whose archive is in the data folder
+    `rare_queries.csv` and, of the main tables, `label_groups.csv`; a minute for the labels, a
+    second a run.
 
     ArchiveError if dlrsd or ml_aid is not there.
     """
@@ -298,6 +305,17 @@ def measure() -> None:
     there = [name for name in ARCHIVES if (paths.data_root() / name).is_dir()]
     table = rare_queries(runs[runs["archive"].isin(there)])
     write_csv(paths.results_root() / "rare_queries.csv", table.reset_index())
+    write_csv(paths.results_root() / "label_groups.csv", label_groups().reset_index())
+
+
+def label_groups() -> pd.DataFrame:
+    """`by_frequency` of the stored main tables whose archive is in the data folder, rows (run_id,
+    group)."""
+    tables = []
+    for (archive, *_), part in stored_main_tables().groupby(TABLE):
+        if (paths.data_root() / archive).is_dir():
+            tables.append(by_frequency(part))
+    return pd.concat(tables)
 
 
 def rare_queries(runs: pd.DataFrame) -> pd.DataFrame:

@@ -33,9 +33,10 @@ from maclcore.plots.results import (
     chance_to_oracle,
     critical_difference,
     differences,
-    label_bars,
-    metric_panels,
-    precision_recall,
+    differences_by_archive,
+    emphasis,
+    folded,
+    group_slopes,
     query_scatter,
 )
 from maclcore.plots.saving import save, show, slug
@@ -47,9 +48,9 @@ from maclcore.plots.weak import gradients, mark, rise_and_fall
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_over", "forces", "gallery", "gradients", "heatmaps", "image_grid", "label",
-    "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels",
-    "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
+    "differences_by_archive", "differences_over", "emphasis", "folded", "forces", "gallery",
+    "gradients", "group_slopes", "heatmaps", "image_grid", "label", "label_chain", "label_counts",
+    "label_terms", "lines", "mark", "pipeline", "positive_sets", "query_scatter", "REFERENCE_STYLE",
     "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
     "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
     "training_curves",
