@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from maclcore.data import load_archive
+from maclcore import paths
+from maclcore.data import ArchiveError, load_archive
 from maclcore.evaluation.ranking import UnitRows, rank
 from maclcore.evaluation.relevance import MAP_THRESHOLDS
 from maclcore.evaluation.statistics import compare
@@ -18,6 +19,8 @@ from maclcore.labels import jaccard
 from maclcore.store import per_query
 
 GROUPS = ("rare", "medium", "frequent")
+NOTHING = pd.MultiIndex([[], []], [[], []], names=["run_id", "group"])
+LABEL_GROUPS = "label_groups.csv"  #: what `by_frequency` says of stored runs
 #: least Jaccard index of each band
 BANDS = {
     0.0: "J < 0.4",
@@ -95,6 +98,23 @@ def by_frequency(runs: pd.DataFrame) -> pd.DataFrame:
             means = by_label(mine, align(labels, mine)).groupby(groups, observed=True).mean()
             rows[run_id] = means.assign(labels=groups.value_counts())
     return pd.concat(rows, names=["run_id", "group"])
+
+
+def stored_by_frequency(runs: pd.DataFrame) -> pd.DataFrame:
+    """`by_frequency` of each archive's runs, from `label_groups.csv` of the store, or else of the
+    repository, where these have all of them, or measured where the archive is at hand; what is
+    neither is left out."""
+    files = paths.results_root() / LABEL_GROUPS, paths.paper_root().parent / LABEL_GROUPS
+    found = [pd.read_csv(file, index_col=["run_id", "group"]) for file in files if file.is_file()]
+    tables = []
+    for _, part in runs.groupby("archive", sort=False):
+        known = [table for table in found if set(part.index) <= set(table.index.levels[0])]
+        try:
+            table = known[0].loc[list(part.index)] if known else by_frequency(part)
+        except ArchiveError:
+            continue
+        tables.append(table)
+    return pd.concat(tables) if tables else pd.DataFrame(index=NOTHING)
 
 
 def compare_within(values: pd.DataFrame, group: pd.Series, reference: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import torch
 from scipy.stats import spearmanr, t
 
 from maclcore import paths
-from maclcore.audit.breakdown import by_frequency, frequency_groups
+from maclcore.audit.breakdown import LABEL_GROUPS, by_frequency, frequency_groups
 from maclcore.config import Config
 from maclcore.data import load_archive, make_split
 from maclcore.data.readers import READERS
@@ -305,7 +305,7 @@ def measure() -> None:
     there = [name for name in ARCHIVES if (paths.data_root() / name).is_dir()]
     table = rare_queries(runs[runs["archive"].isin(there)])
     write_csv(paths.results_root() / "rare_queries.csv", table.reset_index())
-    write_csv(paths.results_root() / "label_groups.csv", label_groups().reset_index())
+    write_csv(paths.results_root() / LABEL_GROUPS, label_groups().reset_index())
 
 
 def label_groups() -> pd.DataFrame:

@@ -14,7 +14,7 @@ from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper
 from maclcore.experiments.sweep import stored
 from maclcore.experiments.tables import paper_table
-from maclcore.experiments.words import counted, interval, listed, ordinal, points, title
+from maclcore.experiments.words import counted, interval, listed, ordinal, points, share, title
 from maclcore.losses import LOSSES, method_label
 from maclcore.store import per_query
 
@@ -78,10 +78,10 @@ def who_is_first(table: pd.DataFrame, gaps: pd.DataFrame) -> str:
     lead = (table.loc[ranks.index].idxmax() == leader).sum()
     behind = listed(f"{method_label(name)} ({ranks[name]:.1f})" for name in others[:2])
     return (
-        f"**{method_label(leader)} is first** by its mean rank, {ranks[leader]:.1f} of "
+        f"* **{method_label(leader)} is first** by its mean rank, {ranks[leader]:.1f} of "
         f"{len(ranks)} over {many} columns ({counted(many // len(METRICS), 'archive')} × seven "
-        f"metrics), before {behind}, and leads {lead} of the columns. {_stands(leader, gaps)} "
-        f"**MACL as printed is {ordinal(ranks.index.get_loc('macl') + 1)}.** "
+        f"metrics), before {behind}, and leads {lead} of the columns. {_stands(leader, gaps)}\n"
+        f"* **MACL as printed is {ordinal(ranks.index.get_loc('macl') + 1)}.** "
         f"{_stands('macl', gaps)}{_untrained(table)}"
     )
 
@@ -89,16 +89,14 @@ def who_is_first(table: pd.DataFrame, gaps: pd.DataFrame) -> str:
 def _stands(loss: str, gaps: pd.DataFrame) -> str:
     """Where a loss stands to MulSupCon, in words."""
     if loss == "mulsupcon":
-        return "All differences below are from it."
+        return "MACL is MulSupCon with other weights and temperatures."
     mine = gaps.xs(loss, level="loss")
     above, below = (mine["low"] > 0).sum(), (mine["high"] < 0).sum()
-    told = listed(
-        f"{interval(row)} on {title(name)}"
-        for name, row in mine.xs(GRADED, level="metric").iterrows()
-    )
+    graded = mine.xs(GRADED, level="metric")
+    told = listed(f"{interval(row)} on {title(name)}" for name, row in graded.iterrows())
     return (
-        f"Its interval against MulSupCon lies above zero in {above} of {len(mine)} columns and "
-        f"below in {below}; in `{GRADED}` the difference is {told}."
+        f"Its 95 % interval lies above MulSupCon in {share(above, len(mine))} columns and below in "
+        f"{share(below, len(mine))}; in `{GRADED}` the difference is {told} points."
     )
 
 
@@ -106,7 +104,7 @@ def _untrained(table: pd.DataFrame) -> str:
     if "frozen" not in table.index:
         return ""
     below = (table.loc["macl"] < table.loc["frozen"]).sum()
-    return f" It is below the same network before training in {below} of {table.shape[1]}."
+    return f" It is below the same network before training in {share(below, table.shape[1])}."
 
 
 def above_before_training(table: pd.DataFrame) -> str:
@@ -181,24 +179,68 @@ def rare_labels(gaps: pd.DataFrame, metric: str) -> str:
         frequent = mine.loc[(name, "frequent"), "difference"]
         told.append(f"{interval(row)} on {title(name)} (frequent labels {points(frequent)})")
     return (
-        f"**On rare labels** MACL is above MulSupCon in {above} and below in {below} of "
-        f"{counted(len(rare), 'archive')}: in `{metric}` by {listed(told)}."
+        f"On rare labels MACL's interval lies above MulSupCon in {share(above, len(rare))} archives "
+        f"and below in {share(below, len(rare))}: in `{metric}` the difference is {listed(told)}."
     )
 
 
 def head_or_backbone(runs: pd.DataFrame) -> str:
-    """How the features below the head compare with its output, an archive a sentence."""
-    said = []
-    for name, part in runs[runs["loss"].isin(list(LOSSES))].groupby(ARCHIVE, sort=False):
-        means = part.groupby("loss", sort=False)[list(METRICS)].mean()
-        below = part.groupby("loss", sort=False)[[f"backbone: {m}" for m in METRICS]].mean()
-        gain = below.set_axis(list(METRICS), axis=1) - means
-        better = [f"{(gain[metric] > 0).sum()} in `{metric}`" for metric in (GRADED, "mAP@0.8")]
-        said.append(
-            f"On {title(name)} they are better than the head's output for {listed(better)} of "
-            f"{len(gain)} losses, for MACL by {points(gain.loc['macl', GRADED])} and "
-            f"{points(gain.loc['macl', 'mAP@0.8'])}, for MulSupCon by "
-            f"{points(gain.loc['mulsupcon', GRADED])} and "
-            f"{points(gain.loc['mulsupcon', 'mAP@0.8'])} points."
-        )
-    return " ".join(said)
+    """How the features below the head compare with its output, and whether MACL's place changes."""
+    features = runs.copy()
+    features[list(METRICS)] = runs[[f"backbone: {metric}" for metric in METRICS]]
+    head, below = (columns(rows[rows["loss"].isin(list(LOSSES))]) for rows in (runs, features))
+    gain = (below - head).xs(GRADED, axis=1, level="metric")
+    better = (gain > 0).sum()
+    before, after = (mean_ranks(table) for table in (head, below))
+    where = listed(title(name) for name in gain)
+    told = " and ".join(
+        f"for {method_label(loss)} by {listed(map(points, gain.loc[loss]))} points"
+        for loss in ("macl", "mulsupcon")
+    )
+    place = [ordinal(ranks.index.get_loc("macl") + 1) for ranks in (before, after)]
+    return (
+        f"In `{GRADED}` the features are better than the head's output for {listed(better)} of "
+        f"{len(gain)} losses ({where}), {told}. By mean rank over all metrics MACL is "
+        f"{place[1]} with them and {place[0]} with the head; {method_label(after.index[0])} is "
+        f"first with them, {method_label(before.index[0])} with the head."
+    )
+
+
+def first_in_short(ranks: pd.Series) -> str:
+    """Of `mean_ranks`, the leader and MACL."""
+    place = ordinal(ranks.index.get_loc("macl") + 1)
+    if ranks.index[0] == "macl":
+        return f"MACL is first of {len(ranks)} losses."
+    return f"{method_label(ranks.index[0])} is first and MACL {place} of {len(ranks)} losses."
+
+
+def apart_in_short(gaps: pd.DataFrame) -> str:
+    """Of `differences`, which losses are above MulSupCon in all archives, and where MACL is."""
+    graded = gaps.xs(GRADED, level="metric")
+    above = (graded["low"] > 0).groupby(level="loss", sort=False).all()
+    names = [method_label(name) for name in above[above].index]
+    mine = graded.xs("macl", level="loss")["difference"]
+    ends = listed(map(points, sorted({mine.min(), mine.max()})))
+    where = "every archive" if len(mine) > 1 else title(mine.index[0])
+    who = f"{listed(names)} {'is' if len(names) == 1 else 'are'}" if names else "No loss is"
+    between = f"between {ends}" if len(mine) > 1 else f"at {ends}"
+    return f"{who} above MulSupCon in `{GRADED}` on {where}; MACL is {between} points from it."
+
+
+def alike(ranks: pd.Series, difference: float) -> str:
+    """Which losses a critical difference does not tell from the first, of `mean_ranks`."""
+    leader, near = ranks.index[0], ranks.index[1:][ranks.iloc[1:] - ranks.iloc[0] < difference]
+    told = listed(method_label(name) for name in near) or "no other loss"
+    macl = "MACL is told from it." if "macl" not in (*near, leader) else ""
+    return f"{told} cannot be told from {method_label(leader)} by rank. {macl}".strip()
+
+
+def rare_in_short(gaps: pd.DataFrame) -> str:
+    """Where MACL stands to MulSupCon on rare labels, of `group_differences`."""
+    rare = gaps.xs("macl", level="loss").xs("rare", level="group")
+    above, below = (rare["low"] > 0).sum(), (rare["high"] < 0).sum()
+    side = "above" if above > below else "below" if below > above else "neither above nor below"
+    many = max(above, below) if above != below else len(rare)
+    of = "" if many == len(rare) else f" of {counted(len(rare), 'archive')}"
+    where = counted(many, "archive") if not of else f"{many}{of}"
+    return f"On rare labels MACL is {side} MulSupCon on {where}."

@@ -32,11 +32,13 @@ def title(name: str) -> str:
 
 
 def shown(runs: pd.DataFrame) -> str:
-    """Which archives, profile and seeds rows of `collect()` are of."""
+    """Which archives, profile and seeds rows of `collect()` are of, and how they were trained."""
     archives = listed(title(name) for name in runs["archive: title"].unique())
     profiles = listed(f"`{name}`" for name in runs["profile"].unique())
     seeds = sorted(runs["seed"].unique().tolist())
-    return f"{archives}, profile {profiles}, {counted(len(seeds), 'seed')}"
+    sizes = listed(f"{size} px" for size in runs["image_size"].unique())
+    epochs = listed(counted(n, "epoch") for n in runs["epochs"].unique())
+    return f"{archives}; profile {profiles}: {sizes}, {epochs}, {counted(len(seeds), 'seed')}"
 
 
 def counted(n: int, noun: str) -> str:
@@ -52,3 +54,13 @@ def ordinal(n: int) -> str:
     """ "1st", "12th", "23rd"."""
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n}{ending}"
+
+
+def share(n: int, of: int) -> str:
+    """ "none of 21", "14 of 21", "all 21"."""
+    return f"all {of}" if n == of else f"{n or 'none'} of {of}"
+
+
+def probability(p: float) -> str:
+    """ "< 0.001", "= 0.02"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.1g}"
