@@ -179,8 +179,9 @@ def rare_labels(gaps: pd.DataFrame, metric: str) -> str:
         frequent = mine.loc[(name, "frequent"), "difference"]
         told.append(f"{interval(row)} on {title(name)} (frequent labels {points(frequent)})")
     return (
-        f"On rare labels MACL's interval lies above MulSupCon in {share(above, len(rare))} archives "
-        f"and below in {share(below, len(rare))}: in `{metric}` the difference is {listed(told)}."
+        f"On rare labels MACL's interval lies above MulSupCon in {share(above, len(rare))} "
+        f"archives and below in {share(below, len(rare))}: in `{metric}` the difference is "
+        f"{listed(told)} points."
     )
 
 

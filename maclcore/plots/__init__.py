@@ -11,10 +11,11 @@ need("plots", __name__)
 
 from maclcore.plots.ablations import (
     ablation,
-    differences_over,
-    heatmaps,
-    surfaces,
-    surfaces_interactive,
+    heat_strip,
+    like_pairs,
+    pairs_of,
+    sign_colour,
+    sign_of_alpha,
 )
 from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
 from maclcore.plots.galleries import contact_sheet, gallery, image_grid, pipeline
@@ -41,6 +42,13 @@ from maclcore.plots.results import (
 )
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
+from maclcore.plots.surfaces import (
+    heatmaps,
+    metric_against_metric,
+    show_interactive,
+    surfaces,
+    surfaces_interactive,
+)
 from maclcore.plots.table import Table, table
 from maclcore.plots.training import lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall
@@ -48,11 +56,11 @@ from maclcore.plots.weak import gradients, mark, rise_and_fall
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_by_archive", "differences_over", "emphasis", "folded", "forces", "gallery",
-    "gradients", "group_slopes", "heatmaps", "image_grid", "label", "label_chain", "label_counts",
-    "label_terms", "lines", "mark", "pipeline", "positive_sets", "query_scatter", "REFERENCE_STYLE",
+    "differences_by_archive", "emphasis", "folded", "forces", "gallery", "gradients",
+    "group_slopes", "heat_strip", "heatmaps", "image_grid", "label", "label_chain",
+    "label_counts", "label_terms", "like_pairs", "lines", "mark", "metric_against_metric",
+    "pairs_of", "pipeline", "positive_sets", "query_scatter", "REFERENCE_STYLE",
     "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
-    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
-    "training_curves",
-    "use_style",
+    "show_interactive", "sign_colour", "sign_of_alpha", "similarities", "slug", "stamp",
+    "surfaces", "surfaces_interactive", "Table", "table", "training_curves", "use_style",
 ]  # fmt: skip
