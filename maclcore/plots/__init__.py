@@ -29,6 +29,13 @@ from maclcore.plots.labels import (
     similarities,
 )
 from maclcore.plots.losses import forces, label_terms, positive_sets
+from maclcore.plots.maps import (
+    heatmaps,
+    metric_against_metric,
+    show_interactive,
+    surfaces,
+    surfaces_interactive,
+)
 from maclcore.plots.results import (
     archive_panels,
     chance_to_oracle,
@@ -42,13 +49,6 @@ from maclcore.plots.results import (
 )
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
-from maclcore.plots.surfaces import (
-    heatmaps,
-    metric_against_metric,
-    show_interactive,
-    surfaces,
-    surfaces_interactive,
-)
 from maclcore.plots.table import Table, table
 from maclcore.plots.training import lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall

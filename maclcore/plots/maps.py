@@ -20,11 +20,14 @@ Marks = Mapping[str, tuple[float, float]]
 FRAMES = ({"ec": "red"}, {"ec": "red", "ls": ":"}, {"ec": "black"})
 
 
-def heatmaps(grids: Mapping[str, pd.DataFrame], metric: str, marks: Mapping[str, Marks]) -> Figure:
+def heatmaps(
+    grids: Mapping[str, pd.DataFrame], metric: str, marks: Mapping[str, Marks] | None = None
+) -> Figure:
     """A metric in percent over β (columns) and α (rows, upward), a map a grid, one colour range.
 
     marks: of each grid, by its title, the settings that are framed, by name.
     """
+    marks = marks or {title: {} for title in grids}
     low, high = _range(grids)
     fig, axes = plt.subplots(1, len(grids), figsize=(WIDTH, 4.3), sharey=True, squeeze=False)
     frames = dict(
@@ -53,7 +56,8 @@ def heatmaps(grids: Mapping[str, pd.DataFrame], metric: str, marks: Mapping[str,
     axes[0, 0].set_ylabel("α")
     fig.colorbar(image, ax=axes, label=f"{metric}, %", pad=0.01, aspect=30)
     handles = [plt.Rectangle((0, 0), 1, 1, fill=False, lw=2, **style) for style in frames.values()]
-    fig.legend(handles, list(frames), loc="outside upper center", ncols=len(frames))
+    if frames:
+        fig.legend(handles, list(frames), loc="outside upper center", ncols=len(frames))
     return fig
 
 
@@ -98,9 +102,10 @@ def surfaces_interactive(
         for i, title in enumerate(titles):
             grid, spread = grids[metric][title], spreads[metric][title]
             several = bool(spread.notna().all(axis=None))  # one seed has no deviation
+            said = spread.round(2).to_numpy().tolist() if several else None
             fig.add_surface(
                 x=[float(v) for v in grid.columns], y=[float(v) for v in grid.index],
-                z=grid.round(2).to_numpy().tolist(), customdata=spread.round(2).to_numpy().tolist() if several else None,
+                z=grid.round(2).to_numpy().tolist(), customdata=said,
                 cmin=low, cmax=high, colorscale="Viridis", showscale=i == len(titles) - 1,
                 colorbar={"title": {"text": f"{metric}, %", "side": "right"}, "len": 0.8},
                 visible=metric == metrics[0], row=1, col=i + 1,
