@@ -38,15 +38,16 @@ def peak(runs: pd.DataFrame, metric: str, reference: pd.DataFrame) -> str:
     plain = grids(runs, metric)[PARTS[False]]
     alpha, beta = plain.stack().idxmax()
     top, base = plain.loc[alpha, beta], 100 * reference[metric].mean()
-    paper = listed(
-        f"{plain.loc[at]:.1f} at {said} {setting(*at)}"
-        for at, said in ((CHOSEN, "the paper's choice"), (HIGHEST, "its own best point"))
+    paper = [
+        f"{plain.loc[at]:.1f} at {said}, {minus(f'({at[0]:g}, {at[1]:g})')}"
+        for at, said in ((CHOSEN, "the paper's choice"), (HIGHEST, "the paper's best"))
         if at[0] in plain.index and at[1] in plain.columns
-    )
+    ]
+    told = listed([f"{top:.1f} at its best, {setting(alpha, beta)}", *paper])
     every = pd.concat([grid.stack() for grid in grids(runs, metric).values()])
     ahead = (every > base).sum()
     return (
-        f"`{metric}` with T alone is highest at {setting(alpha, beta)}, {top:.1f}, and {paper}; "
+        f"`{metric}` with T alone is {told}; "
         f"{ahead or 'none'} of the {len(every)} settings {'is' if ahead <= 1 else 'are'} above "
         f"MulSupCon's {base:.1f} at τ = {reference[TAU].iloc[0]:g}."
     )
@@ -142,11 +143,11 @@ def beta_effect(runs: pd.DataFrame, metric: str = GRADED) -> str:
     """What β does at the lowest α and at the highest, with weights, of rows of `alpha_beta`."""
     grid = grids(runs, metric)[PARTS[True]]
     low, high = grid.columns[0], grid.columns[-1]
-    told = " and by ".join(
-        f"{points((row[high] - row[low]) / 100)} at α = {minus(f'{row.name:g}')}"
+    told = [
+        f"{points((row[high] - row[low]) / 100)} points at α = {minus(f'{row.name:g}')}"
         for row in (grid.iloc[0], grid.iloc[-1])
-    )
-    return f"From β = {low:g} to {high:g} `{metric}` changes by {told} points."
+    ]
+    return f"From β = {low:g} to {high:g} `{metric}` changes by {listed(told)}."
 
 
 def learning_rates(runs: pd.DataFrame, metric: str = GRADED) -> str:

@@ -143,7 +143,7 @@ def _where(gaps: pd.DataFrame) -> str:
     ends = f"{points(gaps['difference'].min())} to {points(gaps['difference'].max())} points"
     if below == len(gaps) or above == len(gaps):
         return f"{'below' if below else 'above'} it in all {len(gaps)} settings, {ends}"
-    return f"below it in {below} and above in {above} of {len(gaps)} settings, {ends}"
+    return f"below it in {below or 'none'} and above in {above or 'none'} of {len(gaps)}, {ends}"
 
 
 def verdict(gaps: pd.DataFrame) -> str:

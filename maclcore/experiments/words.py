@@ -16,7 +16,9 @@ def points(value: float, digits: int = 1) -> str:
 
 
 def interval(row: pd.Series) -> str:
-    """A row of `statistics.compare` in points: "−16.9 [−18.4, −15.6]"."""
+    """A row of `statistics.compare` in points: "−16.9 [−18.4, −15.6]", or "−16.9" without one."""
+    if pd.isna(row["low"]):
+        return points(row["difference"])
     return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
 
 

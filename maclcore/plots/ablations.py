@@ -44,7 +44,7 @@ def ablation(
 
     Of losses only those of `front` have a colour, a name and, where there are several seeds, the
     95 % t-interval over them as a band. Values of α have the colours of their signs. A reference
-    row far below the lines is told in words, as its line would flatten them.
+    row far below the lines is told in the title, as its line would flatten them.
     """
     fig, axes = plt.subplots(1, len(metrics), figsize=(WIDTH, 3.0), squeeze=False)
     values = sorted(runs[by].unique(), key=lambda value: value in front)
@@ -62,7 +62,7 @@ def ablation(
             if name:
                 ends[name] = (mean.iloc[-1], shade)
         _references(ax, references, metric)
-        ax.set(xlabel=SYMBOLS.get(x, x), title=f"{metric}, %")
+        ax.set_xlabel(SYMBOLS.get(x, x))
         if log:
             tried = sorted(runs[x].unique())
             ax.set_xscale("log")
@@ -96,9 +96,7 @@ def _references(ax: plt.Axes, references: pd.DataFrame | None, metric: str) -> N
                         va="bottom", fontsize=9, color=GREY)  # fmt: skip
         else:
             told.append(f"{name} {value:.0f}")
-    if told:
-        ax.annotate(f"{', '.join(told)} ↓", (0.04, 0.03), xycoords="axes fraction", fontsize=9,
-                    color=GREY)  # fmt: skip
+    ax.set_title(f"{metric}, %" + f" ({', '.join(told)})" * bool(told))
 
 
 def like_pairs(rows: pd.DataFrame, gaps: pd.DataFrame, metrics: Sequence[str]) -> Figure:

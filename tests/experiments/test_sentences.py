@@ -95,8 +95,11 @@ def test_the_sentence_on_rare_labels_turns_with_macl(lift, side):
     short = f"On rare labels MACL is {side} MulSupCon on two archives."
     assert standing.rare_in_short(gaps) == short
     said = standing.rare_labels(gaps, "mAP@0.4")
-    above, below = ("all 2", "none of 2") if lift > 0 else ("none of 2", "all 2")
-    assert f"above MulSupCon in {above} archives and below in {below}:" in said
+    assert f"in points: {words.points(lift)[0]}" in said and " on A (" in said
+    (one, *_) = ({name: table.loc[[0]] for name, table in grouped(macl=lift).items()},)
+    alone = standing.group_differences(one, "mAP@0.4")
+    assert alone["low"].isna().all() and "[" not in standing.rare_labels(alone, "mAP@0.4")
+    assert standing.rare_in_short(alone) == short
     assert list(gaps.index.unique("group")) == list(standing.LABEL_GROUPS)
 
 
@@ -184,10 +187,10 @@ def grid_of(best, reweight_gain=0.0):
 def test_the_best_setting_of_a_grid_and_its_rank_beside_mulsupcon_are_told():
     mulsupcon = pd.DataFrame({"mAP(sim)@5000": [0.88, 0.89], "param: temperature": 0.3})
     said = settings.peak(grid_of((1.5, 0.1)), "mAP(sim)@5000", mulsupcon)
-    assert "highest at (α, β) = (1.5, 0.1), 90.0" in said
+    assert "is 90.0 at its best, (α, β) = (1.5, 0.1), 90.0 at the paper's choice" in said
     assert "4 of the 18 settings are above MulSupCon's 88.5 at τ = 0.3" in said
     said = settings.peak(grid_of((-1.0, 0.0)), "mAP(sim)@5000", mulsupcon + 0.1)
-    assert "highest at (α, β) = (−1, 0), 90.0" in said and "none of the 18 settings is" in said
+    assert "is 90.0 at its best, (α, β) = (−1, 0)," in said and "none of the 18 settings is" in said
     marks = settings.marks(settings.grids(grid_of((-1.0, 0.0)), "mAP(sim)@5000"))
     assert marks["w and T"]["our best"] == (-1.0, 0.0) and len(marks["w and T"]) == 3
     assert "−1.0 points" in settings.weights_cost(grid_of((0, 0), -0.01), ["mAP(sim)@5000"])
