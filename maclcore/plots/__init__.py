@@ -27,7 +27,8 @@ from maclcore.plots.labels import (
     set_sizes,
     similarities,
 )
-from maclcore.plots.losses import forces, label_terms, positive_sets
+from maclcore.plots.losses import forces, overlap_terms, positive_sets
+from maclcore.plots.pair_forces import force_sliders, pair_forces, show_sliders
 from maclcore.plots.results import (
     archive_panels,
     chance_to_oracle,
@@ -48,10 +49,10 @@ __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
     "differences_over", "forces", "gallery", "gradients", "heatmaps", "image_grid", "label",
-    "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels",
+    "label_bars", "label_chain", "label_counts", "lines", "mark", "metric_panels",
     "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
     "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
     "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
     "training_curves",
-    "use_style",
+    "force_sliders", "overlap_terms", "pair_forces", "show_sliders", "use_style",
 ]  # fmt: skip
