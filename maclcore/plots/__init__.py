@@ -42,7 +42,7 @@ from maclcore.plots.results import (
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.table import Table, table
-from maclcore.plots.training import lines, training_curves
+from maclcore.plots.training import learning_curves, lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
@@ -54,5 +54,5 @@ __all__ = [
     "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
     "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
     "training_curves",
-    "force_sliders", "overlap_terms", "pair_forces", "show_sliders", "use_style",
+    "force_sliders", "learning_curves", "overlap_terms", "pair_forces", "show_sliders", "use_style",
 ]  # fmt: skip

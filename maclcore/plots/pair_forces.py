@@ -78,13 +78,13 @@ def force_sliders(table: pd.DataFrame) -> Any:
         return ipywidgets.SelectionSlider(options=steps, value=value, description=name)
 
     alpha, level = slider("alpha", "α", 1.5), slider("level", "s / J", 1.0)
-    image, words = ipywidgets.Image(format="png"), ipywidgets.HTML()
+    image, words = ipywidgets.Image(format="png", width=640), ipywidgets.HTML()
 
     def redraw(_: object = None) -> None:
         title = LEVELS.get(level.value, f"s = {level.value:g} J")
         fig = pair_forces(table, {level.value: title}, alpha.value)
         file = BytesIO()
-        fig.savefig(file, format="png", dpi=100)
+        fig.savefig(file, format="png", dpi=150)
         plt.close(fig)
         image.value, words.value = file.getvalue(), sentence(table, alpha.value, level.value)
 

@@ -23,7 +23,7 @@ def lines(table: pd.DataFrame, ylabel: str, *, steps: bool = False) -> Figure:
         ax.plot(table.index, table[column], color=shade, label=column, drawstyle=style)
     ax.set(xlabel=table.index.name, ylabel=ylabel)
     ax.grid(alpha=0.3)
-    ax.legend(title=table.columns.name)
+    ax.legend(title=table.columns.name, title_fontsize=9)
     return fig
 
 
