@@ -28,7 +28,7 @@ from maclcore.plots.labels import (
     set_sizes,
     similarities,
 )
-from maclcore.plots.losses import forces, label_terms, positive_sets
+from maclcore.plots.losses import forces, overlap_terms, positive_sets
 from maclcore.plots.maps import (
     heatmaps,
     metric_against_metric,
@@ -36,6 +36,8 @@ from maclcore.plots.maps import (
     surfaces,
     surfaces_interactive,
 )
+from maclcore.plots.overview import finding
+from maclcore.plots.pair_forces import force_sliders, pair_forces, show_sliders
 from maclcore.plots.results import (
     archive_panels,
     chance_to_oracle,
@@ -50,17 +52,18 @@ from maclcore.plots.results import (
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.table import Table, table
-from maclcore.plots.training import lines, training_curves
+from maclcore.plots.training import learning_curves, lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_by_archive", "emphasis", "folded", "forces", "gallery", "gradients",
-    "group_slopes", "heat_strip", "heatmaps", "image_grid", "label", "label_chain",
-    "label_counts", "label_terms", "like_pairs", "lines", "mark", "metric_against_metric",
-    "pairs_of", "pipeline", "positive_sets", "query_scatter", "REFERENCE_STYLE",
-    "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
-    "show_interactive", "sign_colour", "sign_of_alpha", "similarities", "slug", "stamp",
-    "surfaces", "surfaces_interactive", "Table", "table", "training_curves", "use_style",
+    "differences_by_archive", "emphasis", "finding", "folded", "force_sliders", "forces",
+    "gallery", "gradients", "group_slopes", "heat_strip", "heatmaps", "image_grid", "label",
+    "label_chain", "label_counts", "learning_curves", "like_pairs", "lines", "mark",
+    "metric_against_metric", "overlap_terms", "pair_forces", "pairs_of", "pipeline",
+    "positive_sets", "query_scatter", "REFERENCE_STYLE", "rise_and_fall", "save",
+    "set_frequencies", "set_sizes", "shares_of_gap", "show", "show_interactive", "show_sliders",
+    "sign_colour", "sign_of_alpha", "similarities", "slug", "stamp", "surfaces",
+    "surfaces_interactive", "table", "Table", "training_curves", "use_style",
 ]  # fmt: skip

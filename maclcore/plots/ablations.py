@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from maclcore.losses import LOSSES
-from maclcore.plots.ends import ink, name_ends
-from maclcore.plots.results import OTHERS
+from maclcore.plots.ends import name_ends
+from maclcore.plots.results import OTHERS, ink
 from maclcore.plots.style import GREY, REFERENCE_STYLE, SYMBOLS, colour, key, label
 
 WIDTH = 8.4
@@ -60,7 +60,7 @@ def ablation(
                 half = of_seed.sem(axis=1) * student.isf(0.025, n - 1)
                 ax.fill_between(mean.index, mean - half, mean + half, color=shade, alpha=0.15, lw=0)
             if name:
-                ends[name] = (mean.iloc[-1], shade)
+                ends[name] = (mean.iloc[-1], ink(shade))
         _references(ax, references, metric)
         ax.set_xlabel(SYMBOLS.get(x, x))
         if log:
@@ -68,7 +68,8 @@ def ablation(
             ax.set_xscale("log")
             ax.set_xticks(tried, [f"{value:g}" for value in tried])
             ax.minorticks_off()
-    name_ends(axes[0, -1], ends)
+    last = axes[0, -1]
+    name_ends(last, last.get_xlim()[1], ends, 0.07 * np.ptp(last.get_ylim()))
     return fig
 
 

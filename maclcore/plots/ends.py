@@ -1,44 +1,32 @@
-"""Names at the ends of lines, instead of a legend."""
+"""Names at the ends of lines, in place of a legend."""
 
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
 
 
-def ink(colour: str) -> tuple[float, ...]:
-    """A colour for letters on white: darker where it is light."""
-    rgb = np.array(to_rgb(colour))
-    return tuple(rgb * min(1.0, 0.45 / float(rgb @ [0.3, 0.6, 0.1] + 1e-9)))
-
-
-def name_ends(ax: plt.Axes, ends: Mapping[str, tuple[float, str]], size: float = 9) -> None:
-    """Names right of the axes at the heights of their lines' ends, moved until none covers another.
-
-    ends: name -> height in the units of the axis, and the line's colour.
-    """
-    ax.figure.canvas.draw()  # the height of the axes and the scale of y are known only then
+def name_ends(
+    ax: plt.Axes, x: float, ends: Mapping[str, tuple[float, str]], gap: float, **words: object
+) -> None:
+    """Write each name beside x, at the height and in the colour of its line's end, `gap` apart at
+    least, in units of the axis."""
     names = sorted(ends, key=lambda name: ends[name][0])
-    down = ax.transData.transform([(1, ends[name][0]) for name in names])[:, 1]
-    down = apart(down, 1.2 * size * ax.figure.dpi / 72)
-    for name, y in zip(names, down, strict=True):
-        place = ax.transAxes.inverted().transform((0, y))[1]
-        ax.annotate(f" {name}", (1, place), xycoords="axes fraction", va="center", fontsize=size,
-                    color=ink(ends[name][1]), annotation_clip=False)  # fmt: skip
+    heights = spread([ends[name][0] for name in names], gap)
+    for name, height in zip(names, heights, strict=True):
+        ax.annotate(
+            name, (x, height), (4, 0), textcoords="offset points", va="center", fontsize=9,
+            color=ends[name][1], annotation_clip=False, **words,
+        )  # fmt: skip
 
 
-def apart(values: np.ndarray, gap: float) -> np.ndarray:
-    """Sorted values moved as little as it takes for neighbours to be `gap` apart: groups that run
-    into one another are spread around their middle."""
-    groups = [[value] for value in values]
-    i = 0
-    while i + 1 < len(groups):
-        reach = gap * (len(groups[i]) + len(groups[i + 1])) / 2
-        if np.mean(groups[i + 1]) - np.mean(groups[i]) < reach:
-            groups[i : i + 2] = [groups[i] + groups[i + 1]]
-            i = max(i - 1, 0)
-        else:
-            i += 1
-    spread = [np.mean(g) + gap * (np.arange(len(g)) - (len(g) - 1) / 2) for g in groups]
-    return np.concatenate(spread)
+def spread(heights: list[float], gap: float) -> np.ndarray:
+    """Rising heights, moved as little as it takes (in squares) to stand `gap` apart."""
+    steps = gap * np.arange(len(heights))
+    blocks: list[list[float]] = []  # of which each is the mean of what lies too close together
+    for height in np.asarray(heights) - steps:
+        blocks.append([height])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    return np.concatenate([[np.mean(b)] * len(b) for b in blocks]) + steps if blocks else steps

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from maclcore.evaluation.relevance import HARD
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.losses import LOSSES
-from maclcore.plots.ends import ink, name_ends
+from maclcore.plots.ends import name_ends
 from maclcore.plots.style import GREY, REFERENCE_STYLE, colour, key, label, name_rows
 from maclcore.plots.table import Table
 
@@ -102,6 +103,12 @@ def _panel(
     ax.grid(axis="y", alpha=0.2)
 
 
+def ink(colour: str) -> tuple[float, ...]:
+    """A colour for letters on white: darker where it is light."""
+    rgb = np.array(to_rgb(colour))
+    return tuple(rgb * min(1.0, 0.45 / float(rgb @ [0.3, 0.6, 0.1] + 1e-9)))
+
+
 def emphasis(method: str, leader: str) -> str:
     """The method's colour if a reader is to see it, MACL, MulSupCon and the leader; else grey."""
     return colour(method) if method in ("macl", "mulsupcon", leader) else OTHERS
@@ -163,8 +170,8 @@ def group_slopes(gaps: pd.DataFrame, leader: str, metric: str) -> Figure:
         ax.set(title=archive, xlabel="labels", xlim=(-0.25, 2.25))
     axes[0, 0].set_ylabel(f"{metric}, points from MulSupCon")
     last = part["difference"].xs(part.index.unique("group")[-1], level="group")
-    ends = {label(m): (last.get(m, 0.0), colour(m)) for m in ("mulsupcon", "macl", leader)}
-    name_ends(axes[0, -1], ends)
+    ends = {label(m): (last.get(m, 0.0), ink(colour(m))) for m in ("mulsupcon", "macl", leader)}
+    name_ends(axes[0, -1], 2.25, ends, 0.07 * np.ptp(axes[0, -1].get_ylim()))
     return fig
 
 
