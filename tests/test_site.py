@@ -1,0 +1,124 @@
+"""The web site: built into a folder of its own (a minute), then read page by page."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+import pytest
+
+import maclcore
+from maclcore import paths
+
+pytestmark = pytest.mark.timeout(600)
+
+#: what a browser fetches by itself to show a page
+FETCHED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}
+#: <link>s that say something and load nothing
+SAYS = {"canonical", "next", "prev", "search", "index", "author"}
+
+
+class Page(HTMLParser):
+    """Ids of a page, targets of its links, what it loads, and its pictures without words."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.file, self.ids, self.links = file, set(), []
+        self.loads, self.wordless, self.rows = [], [], 0
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        of = dict(attributes)
+        self.ids.update(of[key] for key in ("id", "name") if of.get(key))
+        self.rows += tag == "tr"
+        if tag == "a" and "href" in of:
+            self.links.append(of["href"])
+        if tag == "img" and not of.get("alt", "").strip():
+            self.wordless.append(of.get("src", "")[:80])
+        loads = of.get(FETCHED.get(tag, ""))
+        if loads and not (tag == "link" and of.get("rel") in SAYS):
+            self.loads.append(loads)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site") / "site"
+    command = [sys.executable, str(paths.ROOT / "docs" / "build.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr  # a warning is an error
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    files = [file for file in site.rglob("*.html") if "_static" not in file.parts]
+    return {file.relative_to(site).as_posix(): Page(file) for file in files}
+
+
+def test_every_link_leads_to_a_page_and_a_place_in_it(pages, site):
+    broken = []
+    for name, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.file.parent / unquote(parts.path)).resolve() if parts.path else page.file
+            to = pages.get(target.relative_to(site).as_posix())
+            there = target.exists() and (
+                to is None or not parts.fragment or unquote(parts.fragment) in to.ids
+            )
+            if not there:
+                broken.append(f"{name}: {link}")
+    assert broken == []
+
+
+def test_nothing_is_loaded_from_elsewhere(pages, site):
+    loads = {f"{name}: {one}" for name, page in pages.items() for one in page.loads}
+    assert not [one for one in loads if re.search(r": (https?:)?//", one)]
+    absent = [
+        f"{name}: {one}"
+        for name, page in pages.items()
+        for one in page.loads
+        if not one.startswith("data:")
+        and not (page.file.parent / unquote(urlsplit(one).path)).exists()
+    ]
+    assert absent == []
+    styles = "".join(file.read_text() for file in site.rglob("*.css"))
+    assert not re.search(r"""(url\(|@import)\s*["']?(https?:)?//""", styles)
+
+
+def test_every_picture_has_words(pages):
+    assert {name: page.wordless for name, page in pages.items() if page.wordless} == {}
+
+
+def test_no_address_of_a_mailbox(pages):
+    assert not [n for n, page in pages.items() if any(a.startswith("mailto:") for a in page.links)]
+
+
+def test_every_notebook_is_there_with_its_outputs_and_the_way_on(pages, site):
+    names = [file.stem for file in sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
+    assert len(names) >= 13
+    for before, name in zip([None, *names], names, strict=False):
+        page = pages[f"notebooks/{name}.html"]
+        text = page.file.read_text(encoding="utf-8")
+        assert "cell_output" in text and "application/vnd.jupyter.widget" not in text
+        assert before is None or f"{before}.html" in page.links
+
+
+def test_the_ledger_has_every_claim(pages):
+    claims = pd.read_csv(paths.ROOT / "results" / "claims.csv")
+    page = pages["ledger.html"]
+    assert page.rows == len(claims) + 1  # the head
+    assert set(claims["id"]) <= page.ids
+
+
+def test_every_figure_of_record_is_shown(pages):
+    files = {file.name for file in (paths.ROOT / "figures").glob("*.png")}
+    assert {Path(link).name for link in pages["figures.html"].loads} >= files
+
+
+def test_the_api_has_every_public_name(pages):
+    assert {f"maclcore.{name}" for name in maclcore.__all__} <= pages["api/index.html"].ids
