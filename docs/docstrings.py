@@ -45,18 +45,20 @@ def paragraphs(lines: list[str]) -> list[list[str]]:
 
 
 def listed(paragraph: list[str]) -> list[str]:
-    """Text, and lists in it: lines that begin with a bullet, or all with `name: what it is`."""
-    item = ITEM if ITEM.match(paragraph[0]) else BULLET
+    """Text, and lists in it: lines that begin with a bullet; a list of lines `name: what it is`,
+    each of which may go on, set in, below."""
+    whole = ITEM.match(paragraph[0]) and all(
+        ITEM.match(line) or line.startswith("  ") for line in paragraph
+    )
+    item = ITEM if whole and len(paragraph) > 1 else BULLET
     said: list[str] = []
     inside = False
     for line in paragraph:
         begins = bool(item.match(line)) and (inside or not said or said[-1].endswith(":"))
-        if said and (
-            (begins and not inside) or inside and not begins and not line.startswith("  ")
-        ):
+        ends = inside and not begins and not line.startswith("  ")
+        if said and (ends or begins and not inside):
             said.append("")
-            inside = False
-        inside = inside or begins
+        inside = begins or inside and not ends
         text = marked(BULLET.sub("", line) if begins else line.strip())
         text = re.sub(r"^([-+]|\d+\.) ", r"\\\1 ", text)  # such as a minus, and no list
         said.append(("- " if begins else "  " if inside else "") + text)
@@ -71,7 +73,9 @@ def marked(line: str) -> str:
             parts[i] = SPECIAL.sub(r"\\\1", part).replace("`", r"\`")
         else:
             role = f":py:obj:`{part}`" if NAME.fullmatch(part) else f"``{part.strip()}``"
-            parts[i] = rf"\ {role}\ "  # whatever letters stand beside it
+            # letters may stand beside it, as in "`Config`s"
+            before = r"\ " if parts[i - 1][-1:].isalnum() else ""
+            parts[i] = before + role + (r"\ " if parts[i + 1][:1].isalnum() else "")
     return "".join(parts)
 
 

@@ -13,6 +13,8 @@ from links import linked
 import maclcore
 from maclcore import paths
 from maclcore.audit.claims import VERDICTS
+from maclcore.plots.saving import runs_of
+from maclcore.store import packed
 from notebooks import staged
 
 HERE = Path(__file__).resolve().parent
@@ -97,15 +99,18 @@ def _claim(row: dict[str, str]) -> str:
 
 FIGURES = """# Figures
 
-Every figure of record, `figures/`, with the notebook that draws it. `make figures` draws all anew.
+Every figure of record, `figures/`, with the notebook that draws it and the stored runs that this
+had read by then: with no others can it be made. `make figures` draws all anew.
 None shows images of a real archive but UC Merced's, which are in the public domain.
 """
 FIGURE = """
 ```{{raw}} html
 <figure class="record"><a href="figures/{name}">
-<img src="figures/{name}" alt="{alt}" loading="lazy"></a></figure>
+<img src="figures/{name}" alt="{alt}" loading="lazy"></a>
+<figcaption><code>{name}</code>: {runs}</figcaption></figure>
 ```
 """
+COMMAND = "python -m maclcore notebooks --only {number}"
 
 
 def figures() -> str:
@@ -114,9 +119,33 @@ def figures() -> str:
     for notebook in notebooks():
         own = [file for file in files if file.name[:2] == notebook.name[:2]]
         if own:
-            text += f"\n## {notebook.stem}\n\n[The notebook](notebooks/{notebook.name})\n"
-        text += "".join(FIGURE.format(name=file.name, alt=file.stem) for file in own)
+            command = COMMAND.format(number=notebook.name[:2])
+            text += f"\n## {notebook.stem}\n\n"
+            text += f"[{title(notebook)}](notebooks/{notebook.name}), `{command}`\n"
+        for file in own:
+            alt = f"{file.stem}, a figure of the notebook {title(notebook)}"
+            text += FIGURE.format(name=file.name, alt=escape(alt), runs=_runs(file))
     return text
+
+
+def title(notebook: Path) -> str:
+    first = nbformat.read(notebook, as_version=4).cells[0].source
+    return first.split("\n")[0].removeprefix("# ")
+
+
+def _runs(figure: Path) -> str:
+    """The runs that a figure can show, by the pack that has them, in a fold."""
+    found = runs_of(figure)
+    if found is None:
+        return "drawn before figures said which runs had been read"
+    if not found:
+        return "no stored run"
+    holders = packed.holders(paths.ROOT / "results")
+    places = {run: holders[run].file.stem if run in holders else "trained by 04" for run in found}
+    counts = pd.Series(places.values()).value_counts(sort=False)
+    told = ", ".join(f"{place} ({number})" for place, number in counts.items())
+    ids = " ".join(map(escape, found))
+    return f"<details><summary>runs of {told}</summary><code>{ids}</code></details>"
 
 
 # --- The API -------------------------------------------------------------------------------------

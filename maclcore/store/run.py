@@ -32,7 +32,7 @@ import pandas as pd
 from filelock import AcquireReturnProxy, FileLock, SoftFileLease, Timeout
 from safetensors.numpy import load_file
 
-from maclcore import paths
+from maclcore import paths, reads
 from maclcore.config import Config, nearest
 from maclcore.progress import countdown, say
 from maclcore.store import files, packed, revision
@@ -55,6 +55,7 @@ class Run:
     def find(cls, run_id: str) -> "Run":
         """The finished or unfinished run of that id; ValueError names the nearest one."""
         run = cls(paths.runs_root() / run_id)
+        reads.note([run_id])
         if run.read("config.json") is None:
             known = [run.run_id for run in cls.all()]
             raise ValueError(
