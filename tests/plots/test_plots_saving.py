@@ -133,7 +133,8 @@ def test_rows_that_are_picked_from_the_store_count_as_read(monkeypatch):
     monkeypatch.setattr(reads, "RUNS", {})
     collect()
     assert reads.RUNS == {}
-    configs = paper.main_tables("quick", "dlrsd", (0,))
+    weights = "resnet18_imagenet_layer1-3"
+    configs = paper.main_tables("quick", "dlrsd", (0,), weights=weights)
     rows = stored(configs)
     assert set(reads.RUNS) == set(rows.index)
     other = Run.find(collect().index.difference(rows.index)[0])
