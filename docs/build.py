@@ -5,18 +5,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import plotly.offline
+from pages import lay_out
 from sphinx.cmd.build import build_main
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
-
-from pages import lay_out  # noqa: E402
 
 
 def build(target: Path) -> int:
     """Sphinx's exit status; a warning is an error."""
-    import plotly.offline
-
     with tempfile.TemporaryDirectory(prefix="maclcore-site-") as folder:
         source, trees = Path(folder) / "source", Path(folder) / "trees"
         lay_out(source)

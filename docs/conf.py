@@ -7,13 +7,11 @@ makes pages of the ledger, the figures and the rooms. Pages open by file:// and 
 elsewhere: equations are MathML (`mathml.py`), scripts and fonts are the theme's own.
 """
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+from maclcore.version import __version__
 
-from maclcore.version import __version__  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 project, author, copyright = "maclcore", "the maclcore developers", "the maclcore developers"
 version = release = __version__

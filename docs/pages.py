@@ -18,7 +18,7 @@ from maclcore.store import packed
 from notebooks import staged
 
 HERE = Path(__file__).resolve().parent
-TEXTS = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+TEXTS = {"LOG.md": "log.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 #: where the README's first part, which is the site's first page, ends
 GUIDE = "\n## What is here\n"
 
