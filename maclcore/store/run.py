@@ -11,6 +11,7 @@ history.csv        one row an epoch
 per_query.parquet  the seven metrics of every test query, float32
 predictions.parquet  of a training that tells labels: their probabilities for every test image
 weights.safetensors, embeddings.safetensors   in no pack
+README.md          the card of the weights (`maclcore.training.card`), beside these alone
 result.json        metrics and provenance, written last: a run that has it is finished
 transfer.json      what probes have said of it since, by name (`maclcore.experiments.transfer`)
 failure.json       why the last attempt of a sweep failed; removed when the run is finished
