@@ -43,7 +43,9 @@ def test_a_run_with_weights_has_a_card_and_a_reference_row_has_none(archive, tmp
     for name, row in rows.items():
         values = (reference.chance(y).summary(), run.metrics, reference.oracle(y).summary())
         assert row == " | ".join(f"{100 * value[name]:.1f}" for value in values)
-    chance = train(Config.from_profile("smoke", archive=str(archive), loss="chance"), progress=False)
+    chance = train(
+        Config.from_profile("smoke", archive=str(archive), loss="chance"), progress=False
+    )
     assert not (chance.folder / card.CARD).exists()
 
 
