@@ -6,9 +6,8 @@ NBVAL := $(PY) -m pytest --nbval-current-env --nbval-cell-timeout 1200 --timeout
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 numbered = $(wildcard $(patsubst %,notebooks/%_*.ipynb,$(1)))
 numbers = $(foreach file,$(notdir $(1)),$(firstword $(subst _, ,$(file))))
-# by themselves these show stored runs of a real archive; `make reproduce` has them show the smoke profile
-STORED := 06 07
-COMPARED := $(call numbered,00 02 03 $(STORED))
+# what shows stored runs alone, the same on every machine
+COMPARED := $(call numbered,00 02 03 05 06 07 09)
 OTHERS := $(filter-out $(COMPARED),$(NOTEBOOKS))
 # Modules are compiled once, whatever the shell says: else every start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
@@ -16,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help env reproduce figures site test lint clean
 
 help:
-	@echo 'make reproduce   run every notebook on the synthetic archive (smoke profile)'
+	@echo 'make reproduce   run every notebook: stored results, and what trains in minutes'
 	@echo 'make figures     renew the figures of record, figures/; the other targets leave them as they are'
 	@echo 'make site        build the web site, site/index.html, from what is stored; runs nothing'
 	@echo 'make test        run the tests, then the notebooks'
@@ -40,26 +39,24 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 reproduce: env
-	$(PY) -m maclcore notebooks --profile smoke --archive synthetic
+	$(PY) -m maclcore notebooks
 
 # Runs of one's own would be drawn, too: this is for a clone that has none. One thread gives the same
 # smoke runs however many cores there are.
 figures: env
-	OMP_NUM_THREADS=1 MACL_FIGURES="$(CURDIR)/figures" $(PY) -m maclcore notebooks --profile smoke --archive synthetic
-	MACL_FIGURES="$(CURDIR)/figures" $(NBVAL) --nbval-lax $(call numbered,$(STORED))
+	OMP_NUM_THREADS=1 MACL_FIGURES="$(CURDIR)/figures" $(PY) -m maclcore notebooks
 
 # Nothing is executed and nothing is fetched: stored outputs, docstrings and the ledger, as pages.
 site: env
 	$(PY) docs/build.py site
 
 # Every part runs, whatever became of the one before. COMPARED must give the stored outputs; the
-# others depend on the machine, so their assertions do the checking, and STORED's at the smoke
-# profile, too; the two kinds run side by side.
+# others depend on the machine, so their assertions do the checking; the two kinds run side by side.
 test: env
 	@failed=; \
 	$(PY) -m pytest -n 2 --dist worksteal -p no:nbval tests || failed="$$failed tests"; \
 	said=$$(mktemp); $(NBVAL) --nbval $(COMPARED) > "$$said" 2>&1 & compared=$$!; \
-	$(PY) -m maclcore notebooks --only $(call numbers,$(OTHERS)) $(STORED) || failed="$$failed notebooks-run"; \
+	$(PY) -m maclcore notebooks --only $(call numbers,$(OTHERS)) || failed="$$failed notebooks-run"; \
 	wait $$compared || failed="$$failed notebooks-compared"; cat "$$said"; rm "$$said"; \
 	if [ -n "$$failed" ]; then echo "make test FAILED:$$failed"; exit 1; fi; echo "make test passed"
 

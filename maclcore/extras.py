@@ -16,10 +16,11 @@ EXTRAS = {
     "plots": ("IPython", "PIL", "matplotlib", "plotly", "seaborn"),
     "notebooks": (
         "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core", "jupyterlab", "nbformat",
-        "papermill", "traitlets", "zmq",
+        "papermill", "traitlets", "voila", "zmq",
     ),
     "cluster": ("dask", "dask_jobqueue", "distributed"),
     "search": ("lancedb",),
+    "docs": ("latex2mathml", "myst_nb", "rocrate", "sphinx", "sphinx_book_theme"),
     "tensorboard": ("tensorboard",),
 }  # fmt: skip
 

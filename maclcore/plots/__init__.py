@@ -28,6 +28,7 @@ from maclcore.plots.labels import (
     similarities,
 )
 from maclcore.plots.losses import forces, label_terms, positive_sets
+from maclcore.plots.overview import finding
 from maclcore.plots.results import (
     archive_panels,
     chance_to_oracle,
@@ -47,11 +48,10 @@ from maclcore.plots.weak import gradients, mark, rise_and_fall
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_over", "forces", "gallery", "gradients", "heatmaps", "image_grid", "label",
-    "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels",
-    "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
-    "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
-    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
-    "training_curves",
-    "use_style",
+    "differences_over", "finding", "forces", "gallery", "gradients", "heatmaps", "image_grid",
+    "label", "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark",
+    "metric_panels", "pipeline", "positive_sets", "precision_recall", "query_scatter",
+    "REFERENCE_STYLE", "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap",
+    "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table",
+    "Table", "training_curves", "use_style",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ _INTERVAL = re.compile(r" (\[.*\])(.*)$")
 class Table:
     """What `table` gives: shows itself as HTML, and as text where there is none."""
 
-    def __init__(self, html: str, text: str):
+    def __init__(self, html: str, text: str) -> None:
         self._html, self._text = html, text
 
     def _repr_html_(self) -> str:
@@ -68,7 +68,7 @@ def table(
         *(not any(_NUMBER.match(text.lstrip("+")) for text in column) for column in texts),
     ]
     corner = frame.index.name or frame.columns.name or ""
-    head = [corner, *(_name(column) for column in frame.columns)]
+    head = [corner, *(_name(name) if name in LOSSES else str(name) for name in frame.columns)]
     lines = ["<tr>" + "".join(map(_cell, head, repeat("th"), left)) + "</tr>"]
     for i, name in enumerate(names):
         cells = [_cell(name, "th", True)]
