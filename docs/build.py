@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import crate
 import plotly.offline
 from pages import lay_out
 from sphinx.cmd.build import build_main
@@ -22,6 +23,7 @@ def build(target: Path) -> int:
         status = build_main([*words, str(source), str(target)])
         for name in ("figures", "pictures"):
             shutil.copytree(source / name, target / name)
+    crate.write(target)
     script = target / "_static" / "plotly.min.js"
     script.write_text(plotly.offline.get_plotlyjs(), encoding="utf-8")
     return status

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pytest
+from rocrate.rocrate import ROCrate
 
 import maclcore
 from maclcore import paths
@@ -44,18 +45,27 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site") / "site"
     command = [sys.executable, str(paths.ROOT / "docs" / "build.py"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr  # a warning is an error
-    return folder
+    return folder, subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def site(built):
+    return built[0]
 
 
 @pytest.fixture(scope="module")
 def pages(site):
     files = [file for file in site.rglob("*.html") if "_static" not in file.parts]
     return {file.relative_to(site).as_posix(): Page(file) for file in files}
+
+
+def test_it_is_built_without_a_warning(built):
+    folder, done = built
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == f"{folder / 'index.html'}\n"
 
 
 def test_every_link_leads_to_a_page_and_a_place_in_it(pages, site):
@@ -118,6 +128,22 @@ def test_the_ledger_has_every_claim(pages):
 def test_every_figure_of_record_is_shown(pages):
     files = {file.name for file in (paths.ROOT / "figures").glob("*.png")}
     assert {Path(link).name for link in pages["figures.html"].loads} >= files
+
+
+def test_the_crate_leads_from_each_figure_to_the_runs_and_archives(site):
+    crate = ROCrate(site)
+    assert crate.name == "maclcore" and "MIT" in str(crate.license)
+    files = {entity.id: entity for entity in crate.data_entities}
+    assert all((site / name).is_file() for name in files)
+    packs = [name for name in files if name.startswith("results/packed/")]
+    assert len(packs) == len(list((paths.ROOT / "results" / "packed").glob("*.parquet")))
+    assert all(files[name]["isBasedOn"].type == "Dataset" for name in packs)
+    figures = [name for name in files if name.startswith("figures/")]
+    assert len(figures) == len(list((paths.ROOT / "figures").glob("*.png")))
+    for name in figures:
+        notebook, *read = files[name]["isBasedOn"]
+        assert notebook.id.startswith(f"notebooks/{Path(name).name[:2]}_")
+        assert {one.id for one in read} <= set(packs)
 
 
 def test_the_api_has_every_public_name(pages):

@@ -82,7 +82,7 @@ def _columns(archive: Archive) -> list[tuple[str, str, str]]:
 
 
 def _key(i: int, name: str, archive: Archive) -> str:
-    """A column's name without white space, which an id may not have; labels by their number, too."""
+    """A column's name without white space, which an id may not have; a label's with its number."""
     first = len(_columns(archive)) - len(archive.label_names)
     return name if i < first else f"label_{i - first}_{re.sub(r'[^A-Za-z0-9]', '_', name)}"
 
