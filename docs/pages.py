@@ -1,6 +1,7 @@
 """The pages of the site: texts of the repository, notebooks, ledger, figures, API."""
 
 import pkgutil
+import re
 import shutil
 from html import escape
 from importlib import import_module
@@ -17,10 +18,7 @@ from maclcore.plots.saving import runs_of
 from maclcore.store import packed
 from notebooks import staged
 
-HERE = Path(__file__).resolve().parent
 TEXTS = {"LOG.md": "log.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-#: where the README's first part, which is the site's first page, ends
-GUIDE = "\n## What is here\n"
 
 
 def lay_out(source: Path) -> None:
@@ -28,14 +26,15 @@ def lay_out(source: Path) -> None:
     (source / "notebooks").mkdir(parents=True)
     (source / "pictures").mkdir()
     shutil.copytree(paths.ROOT / "figures", source / "figures", ignore=_private)
-    first, guide = (paths.ROOT / "README.md").read_text(encoding="utf-8").split(GUIDE)
-    index = (HERE / "index.md").read_text(encoding="utf-8")
-    first = linked(first.split("\n", 1)[1])  # its title is the page's
-    (source / "index.md").write_text(index.replace("%README%", first), encoding="utf-8")
-    (source / "guide.md").write_text("# Guide\n" + linked(GUIDE + guide), encoding="utf-8")
+    # the README's title and first two parts are the first page, what was found first
+    about, finding, *guide = re.split(r"^(?=## )", _text("README.md"), flags=re.MULTILINE)
+    title, about = about.split("\n", 1)
+    parts = {"%TITLE%": title, "%FINDING%": finding, "%ABOUT%": about}
+    index = re.sub("|".join(parts), lambda found: parts[found[0]], _text("docs/index.md"))
+    (source / "index.md").write_text(linked(index), encoding="utf-8")
+    (source / "guide.md").write_text(linked("# Guide\n\n" + "".join(guide)), encoding="utf-8")
     for name, page in TEXTS.items():
-        text = linked((paths.ROOT / name).read_text(encoding="utf-8"))
-        (source / page).write_text(text, encoding="utf-8")
+        (source / page).write_text(linked(_text(name)), encoding="utf-8")
     for file in notebooks():
         nbformat.write(staged(file, source / "pictures"), source / "notebooks" / file.name)
     (source / "ledger.md").write_text(ledger(), encoding="utf-8")
@@ -43,6 +42,10 @@ def lay_out(source: Path) -> None:
     for name, text in api().items():
         (source / "api").mkdir(exist_ok=True)
         (source / "api" / f"{name}.rst").write_text(text, encoding="utf-8")
+
+
+def _text(name: str) -> str:
+    return (paths.ROOT / name).read_text(encoding="utf-8")
 
 
 def _private(folder: str, names: list[str]) -> list[str]:
