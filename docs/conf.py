@@ -22,7 +22,7 @@ nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # else from another host
 nb_merge_streams = True
-nb_number_source_lines = False
+nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"
 myst_enable_extensions = ["dollarmath", "amsmath", "html_image"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
@@ -43,6 +43,7 @@ html_static_path = [str(HERE / "static")]
 html_css_files = ["site.css"]
 html_js_files = [("sort.js", {"defer": "defer"}), ("turn.js", {"defer": "defer"})]
 html_math_renderer = "mathml"
+html_context = {"default_mode": "auto"}
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {
     "use_download_button": False,

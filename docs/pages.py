@@ -123,8 +123,8 @@ def figures() -> str:
         own = [file for file in files if file.name[:2] == notebook.name[:2]]
         if own:
             command = COMMAND.format(number=notebook.name[:2])
-            text += f"\n## {notebook.stem}\n\n"
-            text += f"[{title(notebook)}](notebooks/{notebook.name}), `{command}`\n"
+            text += f"\n## {title(notebook)}\n\n"
+            text += f"[Notebook {notebook.name[:2]}](notebooks/{notebook.name}), `{command}`\n"
         for file in own:
             alt = f"{file.stem}, a figure of the notebook {title(notebook)}"
             text += FIGURE.format(name=file.name, alt=escape(alt), runs=_runs(file))
