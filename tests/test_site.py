@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pytest
+from chromium import BROWSER, chromium
 from filelock import FileLock
 from rocrate.rocrate import ROCrate
 
@@ -156,3 +157,32 @@ def test_the_crate_leads_from_each_figure_to_the_runs_and_archives(site):
 
 def test_the_api_has_every_public_name(pages):
     assert {f"maclcore.{name}" for name in maclcore.__all__} <= pages["api/index.html"].ids
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium")
+def test_in_a_browser_without_a_network(site):
+    """The ledger sorts, by the keyboard too, and nothing is asked of another host."""
+    asked, failed = [], []
+    with chromium() as browser:
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        page.goto((site / "ledger.html").as_uri())
+        head = page.locator("table.ledger th:nth-child(3)")
+        for key, order in (("Enter", "ascending"), ("Space", "descending")):
+            head.locator("button").press(key)
+            assert head.get_attribute("aria-sort") == order
+            cells = page.locator("table.ledger td:nth-child(3)").all()
+            ranks = [int(cell.get_attribute("data-order")) for cell in cells]
+            assert ranks == sorted(ranks, reverse=order == "descending") and len(set(ranks)) > 3
+        folds = [file for file in site.glob("notebooks/*.html") if 'class="turn"' in read(file)]
+        for file in folds:
+            page.goto(file.as_uri())
+            page.locator("details.turn summary").first.click()
+            page.locator("details.turn svg.main-svg").first.wait_for()
+    assert folds and failed == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+
+
+def read(file):
+    return file.read_text(encoding="utf-8")
