@@ -1,17 +1,15 @@
 """The pages of the site: texts of the repository, notebooks, ledger, figures, API."""
 
-import pkgutil
 import re
 import shutil
 from html import escape
-from importlib import import_module
 from pathlib import Path
 
+import api
 import nbformat
 import pandas as pd
 from links import linked
 
-import maclcore
 from maclcore import paths
 from maclcore.audit.claims import VERDICTS
 from maclcore.plots.saving import runs_of
@@ -28,8 +26,8 @@ def lay_out(source: Path) -> None:
     shutil.copytree(paths.ROOT / "figures", source / "figures", ignore=_private)
     # the README's title and first two parts are the first page, what was found first
     about, finding, *guide = re.split(r"^(?=## )", _text("README.md"), flags=re.MULTILINE)
-    title, about = about.split("\n", 1)
-    parts = {"%TITLE%": title, "%FINDING%": finding, "%ABOUT%": about}
+    heading, about = about.split("\n", 1)
+    parts = {"%TITLE%": heading, "%FINDING%": finding, "%ABOUT%": about}
     index = re.sub("|".join(parts), lambda found: parts[found[0]], _text("docs/index.md"))
     (source / "index.md").write_text(linked(index), encoding="utf-8")
     (source / "guide.md").write_text(linked("# Guide\n\n" + "".join(guide)), encoding="utf-8")
@@ -39,7 +37,7 @@ def lay_out(source: Path) -> None:
         nbformat.write(staged(file, source / "pictures"), source / "notebooks" / file.name)
     (source / "ledger.md").write_text(ledger(), encoding="utf-8")
     (source / "figures.md").write_text(figures(), encoding="utf-8")
-    for name, text in api().items():
+    for name, text in api.pages().items():
         (source / "api").mkdir(exist_ok=True)
         (source / "api" / f"{name}.rst").write_text(text, encoding="utf-8")
 
@@ -149,70 +147,3 @@ def _runs(figure: Path) -> str:
     told = ", ".join(f"{place} ({number})" for place, number in counts.items())
     ids = " ".join(map(escape, found))
     return f"<details><summary>runs of {told}</summary><code>{ids}</code></details>"
-
-
-# --- The API -------------------------------------------------------------------------------------
-
-#: modules that others import from, though their room does not list them
-OTHERS = ("maclcore.data.sampler", "maclcore.training.distributed")
-PUBLIC = """The API
-=======
-
-Public names are imported from ``maclcore``; each stage of the work is a room of the package, which
-knows those before it alone.
-
-.. toctree::
-   :maxdepth: 1
-   :caption: Rooms
-
-   {rooms}
-
-.. currentmodule:: maclcore
-
-{names}
-"""
-
-
-def api() -> dict[str, str]:
-    """reStructuredText of the public names and of each room, by the name of the page."""
-    rooms = {"ground": []}
-    for module in pkgutil.walk_packages(maclcore.__path__, "maclcore."):
-        parts = module.name.split(".")[1:]
-        private = any(part.startswith("_") for part in parts)
-        if private or parts[0] in ("results", "commands"):  # `--help` has these
-            continue
-        room = parts[0] if len(parts) > 1 or module.ispkg else "ground"
-        rooms.setdefault(room, []).append(module.name)
-    shown = {id(getattr(maclcore, name)) for name in maclcore.__all__}
-    pages = {name: _room(name, modules, shown) for name, modules in rooms.items()}
-    names = "\n".join(map(_public, maclcore.__all__))
-    return pages | {"index": PUBLIC.format(rooms="\n   ".join(rooms), names=names)}
-
-
-def _public(name: str) -> str:
-    value = getattr(maclcore, name)
-    if isinstance(value, type):
-        return f".. autoclass:: {name}\n"
-    if callable(value):
-        return f".. autofunction:: {name}\n"
-    home = f"maclcore.{maclcore._HOME[name]}"
-    return f".. py:data:: {name}\n\n   Of :py:mod:`{home}`.\n"
-
-
-def _room(name: str, modules: list[str], shown: set[int]) -> str:
-    """A room that lists its names shows these, but for those that are `shown` already, and what is
-    in its files in words; another shows all."""
-    title = "The ground floor" if name == "ground" else f"maclcore.{name}"
-    parts = [f"{title}\n{'=' * len(title)}\n"]
-    lists = hasattr(import_module(modules[0]), "__all__")
-    for module in modules:
-        one = import_module(module)
-        values = {name: getattr(one, name) for name in getattr(one, "__all__", ())}
-        again = [name for name, value in values.items() if id(value) in shown]
-        shown.update(map(id, values.values()))
-        members = values or not lists or module in OTHERS
-        options = "   :members:\n" if members else "   :no-index:\n"
-        options += f"   :exclude-members: {', '.join(again)}\n" if again else ""
-        heading = f"{module}\n{'-' * len(module)}\n\n" if module != title else ""
-        parts.append(f"{heading}.. automodule:: {module}\n{options}")
-    return "\n".join(parts)
