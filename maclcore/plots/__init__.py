@@ -27,8 +27,9 @@ from maclcore.plots.labels import (
     set_sizes,
     similarities,
 )
-from maclcore.plots.losses import forces, label_terms, positive_sets
+from maclcore.plots.losses import forces, overlap_terms, positive_sets
 from maclcore.plots.overview import finding
+from maclcore.plots.pair_forces import force_sliders, pair_forces, show_sliders
 from maclcore.plots.results import (
     archive_panels,
     chance_to_oracle,
@@ -42,16 +43,17 @@ from maclcore.plots.results import (
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.table import Table, table
-from maclcore.plots.training import lines, training_curves
+from maclcore.plots.training import learning_curves, lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_over", "finding", "forces", "gallery", "gradients", "heatmaps", "image_grid",
-    "label", "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark",
-    "metric_panels", "pipeline", "positive_sets", "precision_recall", "query_scatter",
-    "REFERENCE_STYLE", "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap",
-    "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table",
-    "Table", "training_curves", "use_style",
+    "differences_over", "finding", "force_sliders", "forces", "gallery", "gradients",
+    "heatmaps", "image_grid", "label", "label_bars", "label_chain", "label_counts",
+    "learning_curves", "lines", "mark", "metric_panels", "overlap_terms", "pair_forces",
+    "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
+    "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
+    "show_sliders", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive",
+    "table", "Table", "training_curves", "use_style",
 ]  # fmt: skip
