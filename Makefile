@@ -12,11 +12,12 @@ OTHERS := $(filter-out $(COMPARED),$(NOTEBOOKS))
 # Modules are compiled once, whatever the shell says: else every start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env reproduce figures test lint clean
+.PHONY: help env reproduce figures site test lint clean
 
 help:
 	@echo 'make reproduce   run every notebook: stored results, and what trains in minutes'
 	@echo 'make figures     renew the figures of record, figures/; the other targets leave them as they are'
+	@echo 'make site        build the web site, site/index.html, from what is stored; runs nothing'
 	@echo 'make test        run the tests, then the notebooks'
 	@echo 'make lint        check style, formatting and types'
 	@echo 'make env         build the environment in .venv (the targets above do it by themselves)'
@@ -45,6 +46,10 @@ reproduce: env
 figures: env
 	OMP_NUM_THREADS=1 MACL_FIGURES="$(CURDIR)/figures" $(PY) -m maclcore notebooks
 
+# Nothing is executed and nothing is fetched: stored outputs, docstrings and the ledger, as pages.
+site: env
+	$(PY) docs/build.py site
+
 # Every part runs, whatever became of the one before. COMPARED must give the stored outputs; the
 # others depend on the machine, so their assertions do the checking; the two kinds run side by side.
 test: env
@@ -61,5 +66,5 @@ lint: env
 	$(PY) -m mypy
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from maclcore import paths, store
+from maclcore import paths, reads, store
 from maclcore.config import LABELS, MAPPINGS, Config
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.experiments.workers import BUSY, place
@@ -211,6 +211,7 @@ def stored(configs: Iterable[Config]) -> pd.DataFrame:
             f"{len(missing)} of {len(configs)} runs are not in the store, such as {missing[0]}; "
             "notebook 04 or `python -m maclcore sweep` computes them"
         )
+    reads.note(found)
     return rows.loc[found]
 
 

@@ -19,6 +19,7 @@ from maclcore.store.files import (
     write_lines,
     write_table,
     write_tensors,
+    write_text,
 )
 from maclcore.store.provenance import environment
 from maclcore.store.run import IDENTITY, LEASE, PREDICTIONS, RESULT, Run
@@ -43,4 +44,5 @@ __all__ = [
     "write_lines",
     "write_table",
     "write_tensors",
+    "write_text",
 ]

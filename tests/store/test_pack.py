@@ -79,6 +79,7 @@ def test_a_pack_gives_everything_back_byte_for_byte(three, tiny, tmp_path):
         assert {f.name for f in run.folder.glob("*")} <= {
             "weights.safetensors",
             "embeddings.safetensors",
+            "README.md",
         }
         pd.testing.assert_frame_equal(found.per_query, others[run.run_id].per_query)
         pd.testing.assert_frame_equal(found.history, others[run.run_id].history)
