@@ -12,11 +12,12 @@ OTHERS := $(filter-out $(COMPARED),$(NOTEBOOKS))
 # Modules are compiled once, whatever the shell says: else every start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env reproduce figures test lint clean
+.PHONY: help env reproduce figures app test lint clean
 
 help:
 	@echo 'make reproduce   run every notebook: stored results, and what trains in minutes'
 	@echo 'make figures     renew the figures of record, figures/; the other targets leave them as they are'
+	@echo 'make app         notebook 08 as a page with controls, at the address that it prints (PORT=8866)'
 	@echo 'make test        run the tests, then the notebooks'
 	@echo 'make lint        check style, formatting and types'
 	@echo 'make env         build the environment in .venv (the targets above do it by themselves)'
@@ -44,6 +45,13 @@ reproduce: env
 # smoke runs however many cores there are.
 figures: env
 	OMP_NUM_THREADS=1 MACL_FIGURES="$(CURDIR)/figures" $(PY) -m maclcore notebooks
+
+# To this machine alone, to those who have the address with its token; no file beside the notebook is
+# served. The page grows while the notebook runs, anew for whoever opens it.
+PORT ?= 8866
+app: env
+	$(PY) -m voila $(call numbered,08) --no-browser --Voila.ip=127.0.0.1 --port=$(PORT) --token \
+	  --progressive_rendering=True --VoilaConfiguration.file_allowlist='[]'
 
 # Every part runs, whatever became of the one before. COMPARED must give the stored outputs; the
 # others depend on the machine, so their assertions do the checking; the two kinds run side by side.
