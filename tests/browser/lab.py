@@ -51,7 +51,7 @@ class Lab:
 
     @contextmanager
     def opened(self, name: str, kernel: bool = False) -> Iterator[Locator]:
-        """The notebook's panel once all of it is on the page, with a kernel to run it or without."""
+        """The notebook's panel once all of it is on the page; with a kernel it can be run."""
         self.page.evaluate("([name, kernel]) => reader.open(name, kernel)", [name, kernel])
         self.settle()
         yield self.page.locator(TOP)

@@ -85,7 +85,7 @@
   // What the controls in an output stand for: all of it but the controls themselves.
   function state(output) {
     const copy = output.cloneNode(true);
-    all(copy, ".widget-slider, .widget-dropdown, .widget-combobox").forEach((x) => x.remove());
+    all(copy, ".widget-slider, .widget-dropdown, .widget-text, .widget-upload").forEach((x) => x.remove());
     return copy.innerText + all(copy, "img").map((x) => x.src).join(" ");
   }
 

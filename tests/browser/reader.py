@@ -45,9 +45,14 @@ def search(page: Locator, picture: Path) -> None:
     loss = page.locator(".widget-dropdown select")
     losses = loss.locator("option").all_inner_texts()
     assert losses[0] in changed(loss, lambda: loss.select_option(losses[0]))
-    query = page.locator(".widget-combobox input")
-    other = query.locator("xpath=..//option").nth(5).get_attribute("value")
+    query = page.locator("input[list]")
+    other = query.evaluate("x => x.list.options[5].value")
     assert other in changed(query, lambda: (query.fill(other), query.press("Enter")))
-    upload = page.locator("input[type=file]")
-    own = page.locator(".widget-upload")
-    assert picture.name in changed(own, lambda: upload.set_input_files(picture))
+    upload = page.locator(".widget-upload")
+    assert picture.name in changed(upload, lambda: choose_file(upload, picture))
+
+
+def choose_file(button: Locator, file: Path) -> None:
+    with button.page.expect_file_chooser() as dialogue:
+        button.click()
+    dialogue.value.set_files(file)
