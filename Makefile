@@ -12,12 +12,13 @@ OTHERS := $(filter-out $(COMPARED),$(NOTEBOOKS))
 # Modules are compiled once, whatever the shell says: else every start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env reproduce figures site test lint clean
+.PHONY: help env reproduce figures site app test lint clean
 
 help:
 	@echo 'make reproduce   run every notebook: stored results, and what trains in minutes'
 	@echo 'make figures     renew the figures of record, figures/; the other targets leave them as they are'
 	@echo 'make site        build the web site, site/index.html, from what is stored; runs nothing'
+	@echo 'make app         notebook 08 as a page with controls, at the address that it prints (PORT=8866)'
 	@echo 'make test        run the tests, then the notebooks'
 	@echo 'make lint        check style, formatting and types'
 	@echo 'make env         build the environment in .venv (the targets above do it by themselves)'
@@ -49,6 +50,13 @@ figures: env
 # Nothing is executed and nothing is fetched: stored outputs, docstrings and the ledger, as pages.
 site: env
 	$(PY) docs/build.py site
+
+# To this machine alone, to those who have the address with its token; no file beside the notebook is
+# served. The page grows while the notebook runs, anew for whoever opens it.
+PORT ?= 8866
+app: env
+	$(PY) -m voila $(call numbered,08) --no-browser --Voila.ip=127.0.0.1 --port=$(PORT) --token \
+	  --progressive_rendering=True --VoilaConfiguration.file_allowlist '(?!)'
 
 # Every part runs, whatever became of the one before. COMPARED must give the stored outputs; the
 # others depend on the machine, so their assertions do the checking; the two kinds run side by side.
