@@ -17,17 +17,24 @@ from maclcore.plots.ablations import (
     surfaces_interactive,
 )
 from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
-from maclcore.plots.galleries import contact_sheet, gallery, image_grid, pipeline
+from maclcore.plots.galleries import (
+    contact_sheet,
+    frame,
+    gallery,
+    image_grid,
+    image_table,
+    pipeline,
+)
 from maclcore.plots.labels import (
     confusion,
     cooccurrence,
     cumulative,
-    label_counts,
-    set_frequencies,
+    label_panels,
     set_sizes,
     similarities,
 )
 from maclcore.plots.losses import forces, label_terms, positive_sets
+from maclcore.plots.measures import chance_ranges, rarity_weights, worked_query
 from maclcore.plots.results import (
     archive_panels,
     chance_to_oracle,
@@ -45,13 +52,12 @@ from maclcore.plots.training import lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
-    "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
-    "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_over", "forces", "gallery", "gradients", "heatmaps", "image_grid", "label",
-    "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels",
-    "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
-    "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
-    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
-    "training_curves",
-    "use_style",
+    "ablation", "archive_panels", "chance_ranges", "chance_to_oracle", "colour", "completed_labels",
+    "confusion", "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
+    "differences", "differences_over", "forces", "frame", "gallery", "gradients", "heatmaps",
+    "image_grid", "image_table", "label", "label_bars", "label_chain", "label_panels",
+    "label_terms", "lines", "mark", "metric_panels", "pipeline", "positive_sets",
+    "precision_recall", "query_scatter", "rarity_weights", "REFERENCE_STYLE", "rise_and_fall",
+    "save", "set_sizes", "shares_of_gap", "show", "similarities", "slug", "stamp", "surfaces",
+    "surfaces_interactive", "Table", "table", "training_curves", "use_style", "worked_query",
 ]  # fmt: skip
