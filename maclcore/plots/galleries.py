@@ -13,17 +13,23 @@ from maclcore.plots.style import label, picture
 
 
 def image_grid(
-    images: np.ndarray, titles: Sequence[str], *, columns: int = 6, size: float = 1.6
+    images: np.ndarray,
+    titles: Sequence[str],
+    *,
+    columns: int = 6,
+    size: float = 1.6,
+    fontsize: float = 7,
 ) -> Figure:
     """Images (N, 3, H, W), uint8 or float in [0, 1], each under its title."""
     rows = -(-len(images) // columns)
-    above = max(0.45, *(0.11 * (title.count("\n") + 1) for title in titles))
+    line = 0.11 * fontsize / 7
+    above = max(0.45, *(line * (title.count("\n") + 1) for title in titles))
     fig, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + above) * rows))
     for ax in np.ravel(axes):
         ax.axis("off")
     for ax, image, title in zip(np.ravel(axes), images, titles, strict=False):
         ax.imshow(picture(image), interpolation="nearest")
-        ax.set_title(title, fontsize=7)
+        ax.set_title(title, fontsize=fontsize)
     return fig
 
 
