@@ -126,3 +126,11 @@ def test_precision_over_recall_has_a_line_a_method_in_each_panel():
     ours, chance = fig.axes[1].lines
     assert np.allclose(ours.get_ydata(), [50, 30]) and ours.get_color() == plots.colour("macl")
     assert np.allclose(chance.get_ydata(), [50, 10]) and chance.get_linestyle() == ":"
+
+
+def test_the_two_values_of_each_query_and_the_names_of_some():
+    x, y = pd.Series([0.2, 0.9], name="mulsupcon"), pd.Series([0.1, 1.0], name="macl")
+    (ax,) = plots.query_scatter(x, y, "nDCG@100", {"rare": 1}).axes
+    assert ax.lines[1].get_xydata().tolist() == [[20, 10], [90, 100]]
+    assert ax.lines[2].get_xydata().tolist() == [[90, 100]]
+    assert ax.get_xlabel() == "nDCG@100 of MulSupCon, %" and ax.texts[0].get_text() == "rare"
