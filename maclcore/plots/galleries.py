@@ -71,16 +71,17 @@ def gallery(
     lacks, + labels that the query lacks; above it its Jaccard index, of which its frame has the
     colour (`frame`).
     """
-    columns = 1 + next(iter(ranked.values())).shape[1]
-    side = 8.4 / columns
-    fold = int(11.5 * side)  # characters that fit below a picture
+    count = next(iter(ranked.values())).shape[1]
+    side = 8.4 / (count + 1.25)
+    fold = int(12.5 * side)  # characters that fit below a picture
     rows = [(i, q, method) for i, q in enumerate(queries) for method in ranked]
     texts = [[_marks(labels[q], labels[j], label_names, fold) for j in ranked[method][i]]
              for i, q, method in rows]  # fmt: skip
     heights = [side + 0.3 + 0.15 * max(text.count("\n") + 1 for text in line) for line in texts]
     fig, axes = plt.subplots(
-        len(rows), columns, squeeze=False, figsize=(8.4, sum(heights) + 0.25), height_ratios=heights
-    )
+        len(rows), count + 2, squeeze=False, figsize=(8.4, sum(heights) + 0.25),
+        height_ratios=heights, width_ratios=[1, 0.25, *[1] * count],
+    )  # fmt: skip
     fig.get_layout_engine().set(h_pad=0.01, w_pad=0.01)
     for line, marks, (i, query, method) in zip(axes, texts, rows, strict=True):
         if method == next(iter(ranked)):
@@ -89,8 +90,9 @@ def gallery(
             line[0].set_title("query", fontsize=9)
         else:
             line[0].axis("off")
-        line[1].set_ylabel(label(method), fontsize=10)
-        for ax, found, text in zip(line[1:], ranked[method][i], marks, strict=True):
+        line[1].axis("off")
+        line[1].text(0.5, 0.5, label(method), rotation=90, ha="center", va="center", fontsize=10)
+        for ax, found, text in zip(line[2:], ranked[method][i], marks, strict=True):
             both, either = labels[query] & labels[found], labels[query] | labels[found]
             jaccard = both.sum() / max(either.sum(), 1)
             _show(ax, images[found], text, frame(jaccard))
@@ -119,7 +121,7 @@ def contact_sheet(
     asked = [(text, image, "#0072b2", "like") for text, image in like.items()]
     asked += [(text, image, "#d55e00", "unlike") for text, image in unlike.items()]
     side = 8.4 / columns
-    fold = int(11.5 * side)
+    fold = int(12.5 * side)
     answers = [
         ("\n".join([row.name, *textwrap.wrap(", ".join(row.labels), fold)]), image, "0.8",
          f"{rank} · {row.cosine:.3f}".replace("-", "−"))

@@ -63,7 +63,7 @@ def worked_query(
             if metric.startswith("mAP"):
                 ax.plot(x, y, "o", color=BLUE if value else FAINT, ms=8 if value else 3)
             else:
-                ax.text(x, y, f"{value:.3g}", ha="center", **write)
+                ax.text(x, y, f"{value:.{2 * (value % 1 > 0)}f}", ha="center", **write)
         ax.text(right, y, f"{100 * values[metric]:.1f}", ha="right", weight="bold", **write)
     ax.text(right, first, "value, %", ha="right", color=GREY, **write)
     return fig
@@ -89,6 +89,7 @@ def chance_ranges(
         ax.set(xlabel="%", xlim=(-22, 101), xticks=[0, 25, 50, 75, 100])
         ax.set_title(title)
         ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
     axes[0, 0].set_yticks(range(len(METRICS)), METRICS)
     axes[0, 0].set_ylim(len(METRICS) - 0.5, -1.1)
     return fig

@@ -221,6 +221,8 @@ class Chooser:
             self._show()
 
     def _show(self) -> None:
+        if self._uploaded is not None or self.query.value not in self.queries.names:
+            self.shown.value = problem("Looking …")  # a network takes its time
         try:
             self.shown.value = sheet(self.queries, self._found(), self.method.value)
         except (ValueError, OSError) as error:

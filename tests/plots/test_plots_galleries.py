@@ -14,7 +14,8 @@ def test_a_gallery_marks_shared_missing_and_surplus_labels():
     images = np.zeros((3, 3, 8, 8), np.uint8)
     labels = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0]], bool)
     fig = plots.gallery([0], {"macl": np.array([[1, 2]])}, images, labels, ("sea", "ship", "dock"))
-    query, first, second = fig.axes
+    query, method, first, second = fig.axes
+    assert method.texts[0].get_text() == "MACL"
     assert query.get_xlabel() == "sea\nship"
     assert first.get_xlabel() == "✓ sea\n− ship\n+ dock"
     assert second.get_xlabel() == "✓ sea, ship"
@@ -27,15 +28,16 @@ def test_a_query_is_shown_once_whatever_the_methods():
     images, labels = np.zeros((3, 3, 8, 8), np.uint8), np.eye(3, dtype=bool)
     ranked = {method: np.array([[1, 2]]) for method in ("macl", "mulsupcon", "oracle")}
     fig = plots.gallery([0], ranked, images, labels, ("sea", "ship", "dock"))
-    assert [ax.get_title() for ax in fig.axes[::3] if ax.axison] == ["query"]
-    assert [ax.get_ylabel() for ax in fig.axes[1::3]] == ["MACL", "MulSupCon", "Oracle"]
+    assert [ax.get_title() for ax in fig.axes[::4] if ax.axison] == ["query"]
+    names = [ax.texts[0].get_text() for ax in fig.axes[1::4]]
+    assert names == ["MACL", "MulSupCon", "Oracle"]
 
 
 def test_many_labels_are_folded_below_their_picture():
     images, labels = np.zeros((2, 3, 8, 8), np.uint8), np.ones((2, 9), bool)
     labels[0] = np.arange(9) < 1
     fig = plots.gallery([0], {"macl": np.array([[1] * 6])}, images, labels, ["bare soil"] * 9)
-    lines = fig.axes[1].get_xlabel().split("\n")
+    lines = fig.axes[2].get_xlabel().split("\n")
     assert len(lines) > 4 and max(map(len, lines)) < 16
 
 
