@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from maclcore.config import PUBLIC_DOMAIN
 from maclcore.data.archives import Archive
 from maclcore.data.scenes import open_rgb
 from maclcore.evaluation.ranking import search
@@ -137,9 +138,10 @@ def sheet(queries: Queries, found: Found, method: str) -> str:
         for rank, (row, j) in enumerate(zip(found.rows, _each(found), strict=True), 1)
     ]
     query = _card(found.picture, found.name, _labels(own, own), "query", "black")
+    credit = escape(PUBLIC_DOMAIN.get(queries.archive.name, ""))
     return (
         f'<div style="{_TEXT}"><p>{head}.<br>{said}.</p><div style="{_GRID}">{query}'
-        f"{''.join(cards)}</div></div>"
+        f"{''.join(cards)}</div><p><i>{credit}</i></p></div>"
     )
 
 
@@ -198,7 +200,9 @@ class Chooser:
             placeholder="a test image, or the path of a file",
             layout={"width": "340px"},
         )
-        self.file = widgets.FileUpload(accept="image/*", description="your own image")
+        self.file = widgets.FileUpload(
+            accept="image/*", description="your own image", layout={"width": "auto"}
+        )
         self.shown = widgets.HTML()
         row = widgets.HBox([self.method, self.query, self.file], layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([row, self.shown])

@@ -1,5 +1,6 @@
 """Queries chosen on a page: what is found, what it looks like, and what the controls change."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,9 @@ def test_names_and_labels_are_text_on_the_page(queries):
     html = sheet(queries, queries.by_name(EVIL, "macl", 4), "macl")
     assert "<script>" not in html and html.count("&lt;script&gt;") >= 4
     assert html.count("<img ") == 5 and 'src="data:image/jpeg' in html
+    assert "Yang and Newsam" not in html
+    queries.archive = replace(queries.archive, name="ucm_multilabel")
+    assert "Yang and Newsam" in sheet(queries, queries.by_name(EVIL, "macl", 4), "macl")
     assert "J = 1.00" in html and "nDCG@100 0.0 %" in html and "<b>sea</b>" in html
 
 
