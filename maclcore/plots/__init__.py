@@ -18,13 +18,19 @@ from maclcore.plots.ablations import (
     sign_of_alpha,
 )
 from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
-from maclcore.plots.galleries import contact_sheet, gallery, image_grid, pipeline
+from maclcore.plots.galleries import (
+    contact_sheet,
+    frame,
+    gallery,
+    image_grid,
+    image_table,
+    pipeline,
+)
 from maclcore.plots.labels import (
     confusion,
     cooccurrence,
     cumulative,
-    label_counts,
-    set_frequencies,
+    label_panels,
     set_sizes,
     similarities,
 )
@@ -36,6 +42,7 @@ from maclcore.plots.maps import (
     surfaces,
     surfaces_interactive,
 )
+from maclcore.plots.measures import chance_ranges, rarity_weights, worked_query
 from maclcore.plots.overview import finding
 from maclcore.plots.pair_forces import force_sliders, pair_forces, show_sliders
 from maclcore.plots.results import (
@@ -56,14 +63,15 @@ from maclcore.plots.training import learning_curves, lines, training_curves
 from maclcore.plots.weak import gradients, mark, rise_and_fall
 
 __all__ = [
-    "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
-    "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_by_archive", "emphasis", "finding", "folded", "force_sliders", "forces",
-    "gallery", "gradients", "group_slopes", "heat_strip", "heatmaps", "image_grid", "label",
-    "label_chain", "label_counts", "learning_curves", "like_pairs", "lines", "mark",
-    "metric_against_metric", "overlap_terms", "pair_forces", "pairs_of", "pipeline",
-    "positive_sets", "query_scatter", "REFERENCE_STYLE", "rise_and_fall", "save",
-    "set_frequencies", "set_sizes", "shares_of_gap", "show", "show_interactive", "show_sliders",
-    "sign_colour", "sign_of_alpha", "similarities", "slug", "stamp", "surfaces",
-    "surfaces_interactive", "table", "Table", "training_curves", "use_style",
+    "ablation", "archive_panels", "chance_ranges", "chance_to_oracle", "colour",
+    "completed_labels", "confusion", "contact_sheet", "cooccurrence", "critical_difference",
+    "cumulative", "differences", "differences_by_archive", "emphasis", "finding", "folded",
+    "force_sliders", "forces", "frame", "gallery", "gradients", "group_slopes", "heat_strip",
+    "heatmaps", "image_grid", "image_table", "label", "label_chain", "label_panels",
+    "learning_curves", "like_pairs", "lines", "mark", "metric_against_metric", "overlap_terms",
+    "pair_forces", "pairs_of", "pipeline", "positive_sets", "query_scatter", "rarity_weights",
+    "REFERENCE_STYLE", "rise_and_fall", "save", "set_sizes", "shares_of_gap", "show",
+    "show_interactive", "show_sliders", "sign_colour", "sign_of_alpha", "similarities", "slug",
+    "stamp", "surfaces", "surfaces_interactive", "Table", "table", "training_curves",
+    "use_style", "worked_query",
 ]  # fmt: skip

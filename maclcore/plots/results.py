@@ -241,17 +241,24 @@ def folded(summary: str, *tables: Table) -> Table:
     return Table(html, "\n\n".join([summary, *map(repr, tables)]))
 
 
-def query_scatter(x: pd.Series, y: pd.Series, marked: Mapping[str, int]) -> Figure:
+def query_scatter(x: pd.Series, y: pd.Series, metric: str, marked: Mapping[str, int]) -> Figure:
     """One point a query: a metric in percent under two methods, which name the series.
 
     marked: names of single queries, by position.
     """
-    fig, ax = plt.subplots(figsize=(5, 4.6))
+    fig, ax = plt.subplots(figsize=(5.4, 5))
     ax.plot([0, 100], [0, 100], color=GREY, lw=1)
-    ax.plot(100 * x, 100 * y, "o", color=colour(y.name), ms=4, alpha=0.4, mec="none")
+    ax.plot(100 * x, 100 * y, "o", color=GREY, ms=4, alpha=0.5, mec="none")
     for name, i in marked.items():
         point = (100 * x.iloc[i], 100 * y.iloc[i])
+        above = point[1] > point[0]  # away from the diagonal, where most points are
         ax.plot(*point, "o", mfc="none", mec="black", ms=9)
-        ax.annotate(name, point, xytext=(7, 7), textcoords="offset points", fontsize=9)
-    ax.set(xlabel=f"{label(x.name)}, %", ylabel=f"{label(y.name)}, %", aspect="equal")
+        ax.annotate(
+            name, point, xytext=(-8, 6) if above else (8, -6), textcoords="offset points",
+            fontsize=9, ha="right" if above else "left", va="bottom" if above else "top",
+        )  # fmt: skip
+    ax.set(xlabel=f"{metric} of {label(x.name)}, %", ylabel=f"{metric} of {label(y.name)}, %")
+    ax.set_aspect("equal")
+    ax.text(3, 97, f"{label(y.name)} better", color=GREY, va="top", fontsize=9)
+    ax.text(97, 3, f"{label(x.name)} better", color=GREY, ha="right", fontsize=9)
     return fig

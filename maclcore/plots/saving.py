@@ -49,25 +49,32 @@ def runs_of(file: Path) -> list[str] | None:
 
 
 def show(
-    fig: Figure, name: str, caption: str, *, shows: str = "synthetic", dpi: int | None = None
+    fig: Figure,
+    name: str,
+    caption: str,
+    *,
+    shows: str = "synthetic",
+    dpi: int | None = None,
+    quality: int = 85,
 ) -> None:
     """`save` a figure and show it with its caption, no wider than a page.
 
     The caption's first sentence, without "**Figure 5.1.**", is the picture's alternative text: it
-    says what there is to see. Photographs are shown as JPEG, under their credit; scenes that the
-    package draws are said to be that. A line chart has 256 colours at most, for a third of the
-    bytes, and what has a colour map keeps them all.
+    says what there is to see. Photographs are shown as JPEG, under their credit, and many of them
+    in less `quality` and fewer pixels; scenes that the package draws are said to be that. A line
+    chart has 256 colours at most, for a third of the bytes, and what has a colour map keeps them
+    all.
     """
     save(fig, name, shows=shows, dpi=dpi)
     kinds = [image.get_array().ndim for ax in fig.axes for image in ax.images]
     photographs = 3 in kinds  # (H, W, 3): colours of their own
     mapped = kinds or any(c.get_array() is not None for ax in fig.axes for c in ax.collections)
     width = min(PAGE, round(100 * fig.get_figwidth()))
-    sharp = 1.4 if mapped else 1.8  # pixels a pixel of the page
+    sharp = 1.8 if not mapped else 1.4 if quality >= 85 else 1.2  # pixels a pixel of the page
     shown, kind = _drawn(fig, dpi=sharp * width / fig.get_figwidth()), "png"
     if photographs:
         file, kind = BytesIO(), "jpeg"
-        shown.save(file, format=kind, quality=85, subsampling=0)
+        shown.save(file, format=kind, quality=quality, subsampling=0)
         if credit := PUBLIC_DOMAIN.get(shows, DRAWN if shows in EMBEDDED else ""):
             caption += f" *{credit}*"
     elif not mapped and not shown.getcolors(256):

@@ -121,3 +121,11 @@ def test_folded_tables_are_there_on_a_click_and_as_text():
     html = folded._repr_html_()
     assert html.startswith("<details><summary>all numbers</summary><table") and "1.5" in html
     assert repr(folded) == f"all numbers\n\n{table!r}"
+
+
+def test_the_two_values_of_each_query_and_the_names_of_some():
+    x, y = pd.Series([0.2, 0.9], name="mulsupcon"), pd.Series([0.1, 1.0], name="macl")
+    (ax,) = plots.query_scatter(x, y, "nDCG@100", {"rare": 1}).axes
+    assert ax.lines[1].get_xydata().tolist() == [[20, 10], [90, 100]]
+    assert ax.lines[2].get_xydata().tolist() == [[90, 100]]
+    assert ax.get_xlabel() == "nDCG@100 of MulSupCon, %" and ax.texts[0].get_text() == "rare"
