@@ -16,6 +16,7 @@ from maclcore.plots.ablations import (
     surfaces,
     surfaces_interactive,
 )
+from maclcore.plots.audit import from_chance, printed_beside_chance, verdict_squares
 from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
 from maclcore.plots.galleries import contact_sheet, gallery, image_grid, pipeline
 from maclcore.plots.labels import (
@@ -47,11 +48,10 @@ from maclcore.plots.weak import gradients, mark, rise_and_fall
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_over", "forces", "gallery", "gradients", "heatmaps", "image_grid", "label",
-    "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark", "metric_panels",
-    "pipeline", "positive_sets", "precision_recall", "query_scatter", "REFERENCE_STYLE",
-    "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap", "show",
-    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
-    "training_curves",
-    "use_style",
+    "differences_over", "forces", "from_chance", "gallery", "gradients", "heatmaps", "image_grid",
+    "label", "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark",
+    "metric_panels", "pipeline", "positive_sets", "precision_recall", "printed_beside_chance",
+    "query_scatter", "REFERENCE_STYLE", "rise_and_fall", "save", "set_frequencies", "set_sizes",
+    "shares_of_gap", "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive",
+    "Table", "table", "training_curves", "use_style", "verdict_squares",
 ]  # fmt: skip
