@@ -43,15 +43,16 @@ from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.table import Table, table
 from maclcore.plots.training import lines, training_curves
-from maclcore.plots.weak import gradients, mark, rise_and_fall
+from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
 
 __all__ = [
     "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_over", "forces", "from_chance", "gallery", "gradients", "heatmaps", "image_grid",
-    "label", "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark",
-    "metric_panels", "pipeline", "positive_sets", "precision_recall", "printed_beside_chance",
-    "query_scatter", "REFERENCE_STYLE", "rise_and_fall", "save", "set_frequencies", "set_sizes",
-    "shares_of_gap", "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive",
-    "Table", "table", "training_curves", "use_style", "verdict_squares",
+    "differences_over", "dots_by_archive", "forces", "from_chance", "gallery", "gradients",
+    "heatmaps", "image_grid", "label", "label_bars", "label_chain", "label_counts", "label_terms",
+    "lines", "mark", "metric_panels", "pipeline", "positive_sets", "precision_recall",
+    "printed_beside_chance", "query_scatter", "REFERENCE_STYLE", "rise_and_fall", "save",
+    "set_frequencies", "set_sizes", "shares_of_gap", "show", "similarities", "slug", "stamp",
+    "surfaces", "surfaces_interactive", "table", "Table", "training_curves", "use_style",
+    "verdict_squares",
 ]  # fmt: skip
