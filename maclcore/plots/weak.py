@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from maclcore.losses import LOSSES, WEAK_LOSSES
 from maclcore.plots.style import GREY, label, legend
 
 
@@ -53,6 +54,7 @@ def dots_by_archive(
 ) -> Figure:
     """A panel an archive, a row a method: a dot, its interval and its number.
 
+    xlabel: the unit; "points" are differences, with a sign and a line at 0.
     tables: by archive's title the methods, first on top, with columns `value`, `low` and `high`;
         NaN for no interval. All have the same rows, or lack some.
     lines: by title values that frame the dots, such as a ceiling, named above.
@@ -63,15 +65,18 @@ def dots_by_archive(
         1, len(tables), figsize=(8.4, 0.27 * len(rows) + 1), sharey=True, squeeze=False
     )
     marked, lines = marked or {}, lines or {}
+    known = [label(name) if name in (*LOSSES, *WEAK_LOSSES) else name for name in rows]
     for ax, (title, table) in zip(axes.flat, tables.items(), strict=True):
         for name, row in table.iterrows():
             y, shade = rows.index(name), marked.get(name, GREY)
             ax.plot([row["low"], row["high"]], [y, y], color=shade, lw=2)
             ax.plot(row["value"], y, "o", color=shade, ms=6)
-            sign, colour = "+" if "points" in xlabel else "", "black" if name in marked else GREY
+            sign, colour = "+" if xlabel == "points" else "", "black" if name in marked else GREY
             text = f" {row['value']:{sign}.{digits}f}".replace("-", "−")
             ax.annotate(text, (1, y), xycoords=("axes fraction", "data"), va="center", fontsize=9,
                         color=colour)  # fmt: skip
+        if xlabel == "points":
+            ax.axvline(0, color=GREY, ls=":", lw=1)
         for name, x in lines.get(title, {}).items():
             ax.axvline(x, color="black", ls="--", lw=1)
             ax.annotate(name, (x, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
@@ -79,7 +84,7 @@ def dots_by_archive(
         ax.set_title(title, pad=16 if lines else 6)
         ax.set_xlabel(xlabel)
         ax.grid(axis="y", alpha=0.3)
-    axes[0, 0].set_yticks(range(len(rows)), [label(name) for name in rows])
+    axes[0, 0].set_yticks(range(len(rows)), known)
     axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
     return fig
 
