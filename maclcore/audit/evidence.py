@@ -1,21 +1,17 @@
-"""What the paper's claims are held against: its own tables, stored runs, labels of real archives.
-
-Runs are compared seed by seed. A seed has its own split, so that the spread of the paired
-differences holds the luck of training, of the split and of the queries.
-"""
+"""What the papers' claims are held against: their tables, stored runs, labels of real archives."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr, t
+from scipy.stats import spearmanr
 
 from maclcore import paths
+from maclcore.audit import one_label
 from maclcore.audit.breakdown import LABEL_GROUPS, by_frequency, frequency_groups
 from maclcore.config import Config
 from maclcore.data import load_archive, make_split
@@ -27,7 +23,6 @@ from maclcore.experiments.tables import (
     paper_table,
     stored_experiment,
     stored_main_tables,
-    weights_label,
 )
 from maclcore.labels import LabelStatistics, jaccard
 from maclcore.losses import LOSSES, entry, method_label, pair_weights
@@ -35,7 +30,6 @@ from maclcore.store import Run, collect, write_csv
 
 #: archives of Tables 4 to 6
 ARCHIVES = {name: READERS[name].title for name in ("dlrsd", "ml_aid", "whdld")}
-SEEDS = 3  # fewer decide nothing: their interval is too wide, or there is none
 SPLITS = range(20)
 BATCH = 128
 #: runs that are compared agree in these, and differ in what `method` names
@@ -49,6 +43,7 @@ class Evidence:
 
     runs: pd.DataFrame  #: `comparable_runs`
     companions: pd.DataFrame  #: `companion_runs`
+    one_label: pd.DataFrame  #: `one_label.measured()`: intervals of what those have no queries for
     rare: pd.DataFrame  #: the same rows as far as measured, metrics over `rare_queries`
     labels: pd.DataFrame  #: `label_statistics`, indexed by (archive, quantity)
     tables: dict[str, pd.DataFrame]  #: archive -> Table 4, 5 or 6, in percent
@@ -68,7 +63,11 @@ class Evidence:
         return cls(
             runs=runs,
             companions=companion_runs(),
-            rare=runs.drop(columns=list(METRICS)).join(rare[list(METRICS)], how="inner"),
+            one_label=one_label.measured(),
+            # of some of the queries only means are stored
+            rare=runs.drop(columns=list(METRICS))
+            .join(rare[list(METRICS)], how="inner")
+            .assign(**{"by query": False}),
             labels=pd.read_csv(labels, index_col=["archive", "quantity"]),
             tables={name: paper_table(name) for name in ARCHIVES},
             pretraining=pd.read_csv(folder / "table7.csv", index_col=[0, 1, 2]),
@@ -97,8 +96,9 @@ def comparable_runs() -> pd.DataFrame:
     """Rows of `collect()` in which nothing departs from the profile but the loss's parameters, the
     learning rate, the epochs and the initial weights; smoke runs left out.
 
-    Adds `method`, `log seconds` and the last epoch's `mean_cosine`. Runs that start from random
-    weights stand beside each choice of pretrained ones.
+    Adds `method`, `log seconds`, the last epoch's `mean_cosine`, and `by query`: that the store has
+    the metrics of each query. Runs that start from random weights stand beside each choice of
+    pretrained ones.
     """
     rows, kept = collect(), {}
     varied = ("archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights", "seed")
@@ -123,6 +123,7 @@ def comparable_runs() -> pd.DataFrame:
     rows = rows[~rows.reindex(columns=["archive", *PROTOCOL, "method", "seed"]).duplicated()]
     seconds = pd.Series(rows.get("seconds"), index=rows.index, dtype=float)
     rows["log seconds"] = np.log(seconds.where(seconds > 0))
+    rows["by query"] = True
     scratch = rows["weights"] == "none"
     choices = rows.loc[~scratch, "weights"].unique()
     return pd.concat([rows[~scratch], *(rows[scratch].assign(weights=w) for w in choices)])
@@ -138,91 +139,8 @@ def companion_runs() -> pd.DataFrame:
         given = json.loads(row.loss_params) | json.loads(row.method_params)
         defaults = {**entry(row.loss).defaults, "labels_per_image": given.get("labels_per_image")}
         methods.append(method(row.loss, **{k: v for k, v in given.items() if v != defaults.get(k)}))
+    rows["by query"] = rows["experiment"] == "soft_weight"  # the others predict labels
     return rows.assign(method=methods).rename(columns={"test: macro mAP": "macro mAP"})
-
-
-@dataclass(frozen=True)
-class Lead:
-    """By how much a method is ahead of rivals in one quantity, seed by seed, in percent points."""
-
-    name: str
-    metric: str
-    rivals: Sequence[str]
-    gaps: pd.DataFrame  #: seeds × those of the rivals that have been run; method − rival
-    protocol: str = ""  #: in words
-    runs: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        return describe(self.name)
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """A row a rival: mean, 95 % t-interval (low, high; NaN for one seed), n seeds."""
-        n, half = self.gaps.count(), self.gaps.sem()
-        half = half * t.isf(0.025, (n - 1).where(n > 1))
-        mean = self.gaps.mean()
-        return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n})
-
-    @cached_property
-    def status(self) -> str:
-        """ahead (of every rival's interval), behind (one of them), even, or missing."""
-        table = self.table[self.table["n"] >= SEEDS]
-        if (table["high"] < 0).any():
-            return "behind"
-        if len(table) < len(self.rivals):
-            return "missing"
-        return "ahead" if (table["low"] > 0).all() else "even"
-
-
-def told(leads: Iterable[Lead]) -> str:
-    """Gaps to the strongest rival of each: "MACL − LBase, n = 3: mAP@0.4 +1.0 [+0.2, +1.8], …"."""
-    gaps = {}
-    for one in leads:
-        table = one.table.dropna(subset="mean")
-        if table.empty:
-            gaps.setdefault("no runs", []).append(one.metric)
-            continue
-        rival = table["mean"].idxmin()
-        mean, low, high, n = table.loc[rival]
-        interval = f" [{low:+.1f}, {high:+.1f}]" if n > 1 else ""
-        gap = f"{one.metric} " + f"{mean:+.1f}{interval}".replace("-", "−")
-        gaps.setdefault(f"{one.title} − {describe(rival)}, n = {n:.0f}", []).append(gap)
-    return "; ".join(f"{pair}: {', '.join(dict.fromkeys(gap))}" for pair, gap in gaps.items())
-
-
-def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], metric: str) -> Lead:
-    """`name` against `rivals` under one protocol: that with most seeds (up to `SEEDS`) of all of
-    them, then most rivals; fine-tuning before runs of the head alone; then most epochs."""
-    rows = runs[(runs["archive"] == archive) & runs["method"].isin([name, *rivals])]
-    best, chosen = (), None
-    for protocol, part in rows.groupby(PROTOCOL):
-        wide = part.pivot(index="seed", columns="method", values=metric).astype(float)
-        if name not in wide:
-            continue
-        gaps = 100 * wide.drop(columns=name).rsub(wide[name], axis=0)
-        gaps = gaps.dropna(how="all").dropna(axis=1, how="all")
-        complete = len(gaps.dropna()) if gaps.shape[1] == len(rivals) else 0
-        merit = (min(complete, SEEDS), gaps.shape[1], protocol[0] != "frozen", protocol[2])
-        if gaps.size and merit > best:
-            best, chosen = merit, (protocol, part, gaps)
-    if chosen is None:
-        return Lead(name, metric, rivals, pd.DataFrame(dtype=float))
-    (profile, size, epochs, weights, _), part, gaps = chosen
-    title = part["archive: title"].iloc[0]
-    words = f"{title} at {size} px, {epochs} epochs, weights {weights_label(weights)}"
-    words += ", only the head trained" * (profile == "frozen")
-    used = part[part["seed"].isin(gaps.index)]
-    return Lead(name, metric, rivals, gaps, f"{words} ({profile})", tuple(used.index))
-
-
-def difference(one: Lead, other: Lead) -> Lead:
-    """How much larger the first lead is than the second, of one rival each."""
-    gaps = pd.DataFrame()
-    if one.gaps.size and other.gaps.size and one.protocol == other.protocol:
-        gaps = (one.gaps.iloc[:, 0] - other.gaps.iloc[:, 0]).dropna().to_frame(other.name)
-    metric = f"gain in {one.metric}"
-    return Lead(one.name, metric, [other.name], gaps, one.protocol, one.runs + other.runs)
 
 
 def label_statistics(archives: Sequence[str] = ("dlrsd", "ml_aid")) -> pd.DataFrame:

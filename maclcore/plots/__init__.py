@@ -17,6 +17,7 @@ from maclcore.plots.ablations import (
     sign_colour,
     sign_of_alpha,
 )
+from maclcore.plots.audit import from_chance, printed_beside_chance, verdict_squares
 from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
 from maclcore.plots.galleries import (
     contact_sheet,
@@ -60,18 +61,19 @@ from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.table import Table, table
 from maclcore.plots.training import learning_curves, lines, training_curves
-from maclcore.plots.weak import gradients, mark, rise_and_fall
+from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
 
 __all__ = [
     "ablation", "archive_panels", "chance_ranges", "chance_to_oracle", "colour",
     "completed_labels", "confusion", "contact_sheet", "cooccurrence", "critical_difference",
-    "cumulative", "differences", "differences_by_archive", "emphasis", "finding", "folded",
-    "force_sliders", "forces", "frame", "gallery", "gradients", "group_slopes", "heat_strip",
-    "heatmaps", "image_grid", "image_table", "label", "label_chain", "label_panels",
-    "learning_curves", "like_pairs", "lines", "mark", "metric_against_metric", "overlap_terms",
-    "pair_forces", "pairs_of", "pipeline", "positive_sets", "query_scatter", "rarity_weights",
+    "cumulative", "differences", "differences_by_archive", "dots_by_archive", "emphasis",
+    "finding", "folded", "force_sliders", "forces", "frame", "from_chance", "gallery",
+    "gradients", "group_slopes", "heat_strip", "heatmaps", "image_grid", "image_table", "label",
+    "label_chain", "label_panels", "learning_curves", "like_pairs", "lines", "mark",
+    "metric_against_metric", "overlap_terms", "pair_forces", "pairs_of", "pipeline",
+    "positive_sets", "printed_beside_chance", "query_scatter", "rarity_weights",
     "REFERENCE_STYLE", "rise_and_fall", "save", "set_sizes", "shares_of_gap", "show",
     "show_interactive", "show_sliders", "sign_colour", "sign_of_alpha", "similarities", "slug",
-    "stamp", "surfaces", "surfaces_interactive", "Table", "table", "training_curves",
-    "use_style", "worked_query",
+    "stamp", "surfaces", "surfaces_interactive", "table", "Table", "training_curves",
+    "use_style", "verdict_squares", "worked_query",
 ]  # fmt: skip
