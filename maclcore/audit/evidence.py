@@ -55,9 +55,8 @@ class Evidence:
     @classmethod
     def load(cls) -> "Evidence":
         """From the store and the tables; of `labels.csv` the store's own, or the published one."""
-        runs, folder, store = comparable_runs(), paths.paper_root(), paths.results_root()
-        own, measured = store / "labels.csv", store / "rare_queries.csv"
-        labels = own if own.is_file() else folder.parent / "labels.csv"
+        runs, folder = comparable_runs(), paths.paper_root()
+        measured = paths.results_root() / "rare_queries.csv"
         rare = pd.DataFrame(columns=["run_id", *METRICS])
         rare = (pd.read_csv(measured) if measured.is_file() else rare).set_index("run_id")
         return cls(
@@ -68,13 +67,20 @@ class Evidence:
             rare=runs.drop(columns=list(METRICS))
             .join(rare[list(METRICS)], how="inner")
             .assign(**{"by query": False}),
-            labels=pd.read_csv(labels, index_col=["archive", "quantity"]),
+            labels=stored_label_statistics(),
             tables={name: paper_table(name) for name in ARCHIVES},
             pretraining=pd.read_csv(folder / "table7.csv", index_col=[0, 1, 2]),
             quoted=pd.read_csv(folder / "quoted.csv", dtype={"value": float}),
             splits=pd.read_csv(folder / "table2.csv", index_col="archive"),
             counts=pd.read_csv(folder / "table3.csv", index_col="label"),
         )
+
+
+def stored_label_statistics() -> pd.DataFrame:
+    """`label_statistics` as the store has them, or else the published ones."""
+    own = paths.results_root() / "labels.csv"
+    file = own if own.is_file() else paths.paper_root().parent / "labels.csv"
+    return pd.read_csv(file, index_col=["archive", "quantity"])
 
 
 def method(loss: str, **setting: Any) -> str:
