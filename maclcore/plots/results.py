@@ -19,22 +19,6 @@ CHANCE = "#fde3c8"  #: behind what lies at the level of chance
 OTHERS = "#a3a3a3"  #: of methods that a figure is not about
 
 
-def chance_to_oracle(
-    chance: Mapping[str, float], oracle: Mapping[str, float], paper: pd.DataFrame | None = None
-) -> Figure:
-    """The range open to a method on each metric, in [0, 1], and the published rows, in percent."""
-    fig, ax = plt.subplots(figsize=(7, 3.4))
-    for y, metric in enumerate(METRICS):
-        low, high = 100 * chance[metric], 100 * oracle[metric]
-        ax.plot([low, high], [y, y], color="0.85", lw=9, solid_capstyle="butt", zorder=0)
-        ax.text(103, y, f"chance {low:.1f}", va="center", fontsize=8, color=GREY)
-        for method in () if paper is None else paper.index:
-            ax.plot(paper.loc[method, metric], y, "|", color="black", ms=13, alpha=0.7)
-    ax.set(xlabel="%", xlim=(0, 101), yticks=range(len(METRICS)), yticklabels=METRICS)
-    ax.invert_yaxis()
-    return fig
-
-
 def archive_panels(
     archives: Mapping[str, tuple[pd.DataFrame, pd.DataFrame | None]],
     order: Sequence[str],
