@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
 
 from maclcore.plots.style import legend
 
@@ -74,7 +75,9 @@ def _together(surprise: np.ndarray) -> np.ndarray:
     """An order of labels (L,) in which those of like rows and columns (L, L) are neighbours."""
     alike = (surprise + surprise.T) / 2
     np.fill_diagonal(alike, 0)
-    return leaves_list(linkage(alike, "average", optimal_ordering=True))
+    if len(alike) < 3:
+        return np.arange(len(alike))
+    return leaves_list(linkage(pdist(alike), "average", optimal_ordering=True))
 
 
 def confusion(shares: np.ndarray, names: Sequence[str]) -> Figure:
