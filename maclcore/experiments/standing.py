@@ -145,7 +145,8 @@ def by_group(runs: pd.DataFrame, groups: pd.DataFrame) -> dict[str, pd.DataFrame
     """Of each archive, by its title, the values of label groups as `statistics` takes them: a row a
     group and replicate, columns (metric, loss).
 
-    groups: `breakdown.by_frequency`, rows (run_id, group). Archives that it lacks are left out.
+    groups: `breakdown.by_frequency`, rows (run_id, group). Archives that it lacks are left out, and
+    those with labels too few for rare, medium and frequent ones.
     """
     tables = {}
     for name, part in runs.groupby(ARCHIVE, sort=False):
@@ -153,6 +154,8 @@ def by_group(runs: pd.DataFrame, groups: pd.DataFrame) -> dict[str, pd.DataFrame
             continue
         rows = groups.loc[part.index, list(METRICS)].join(part[["split_seed", "seed", "loss"]])
         rows = rows.reset_index("group").rename(columns={"group": "query"})
+        if not set(LABEL_GROUPS) <= set(rows["query"]):
+            continue
         wide = rows.pivot(index=["split_seed", "seed", "query"], columns="loss")
         tables[name] = wide.rename_axis(columns=["metric", "loss"])
     return tables
