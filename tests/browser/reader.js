@@ -43,10 +43,10 @@
       x.matches("img, table, canvas, video, mjx-container, .js-plotly-plot")
         ? x.getBoundingClientRect().right > end
         : scrolls(x)));
+    const found = wide[0] ?? area;
     return scrolls(area) || wide.length
-      ? [`cut off: ${(wide[0] ?? area).tagName.toLowerCase()} of `
-         + `${Math.max(...[area, ...wide].map((x) => x.scrollWidth))} px `
-         + `in ${area.clientWidth}: ${words(area)}`]
+      ? [`cut off: ${found.tagName.toLowerCase()} of ${found.scrollWidth} px in `
+         + `${scrolls(found) ? found.clientWidth : area.clientWidth}: ${words(found)}`]
       : [];
   }
 

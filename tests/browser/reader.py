@@ -43,7 +43,7 @@ def changed(control: Locator, act: Callable[[], object]) -> str:
 def search(page: Locator, picture: Path) -> None:
     """Notebook 08: another loss, another query by its name, a picture of one's own."""
     loss = page.locator(".widget-dropdown select")
-    loss.wait_for()
+    loss.wait_for(timeout=600_000)  # the first time, networks are trained before
     losses = loss.locator("option").all_inner_texts()
     assert losses[0] in changed(loss, lambda: loss.select_option(losses[0]))
     query = page.locator("input[list]")

@@ -53,7 +53,7 @@ def test_a_query_is_chosen_and_no_code_is_seen(app, browser, picture):
     page.route(ICONS, lambda route: route.fulfill(body="", content_type="text/css"))
     page.add_init_script(SCRIPT)
     complaints = Complaints(page, address)
-    page.goto(f"{address}/?token={token}")
+    page.goto(f"{address}/?token={token}", wait_until="commit")
     search(page.locator("body"), picture)
     assert page.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
     page.close()
