@@ -24,10 +24,10 @@ def lay_out(source: Path) -> None:
     (source / "notebooks").mkdir(parents=True)
     (source / "pictures").mkdir()
     shutil.copytree(paths.ROOT / "figures", source / "figures", ignore=_private)
-    # the README's title and first two parts are the first page, what was found first
+    # the README's title and first two parts are the first page, what was found behind the task
     about, finding, *guide = re.split(r"^(?=## )", _text("README.md"), flags=re.MULTILINE)
-    heading, about = about.split("\n", 1)
-    parts = {"%TITLE%": heading, "%FINDING%": finding, "%ABOUT%": about}
+    heading, task, about = about.split("\n\n", 2)
+    parts = {"%TITLE%": heading, "%TASK%": task, "%FINDING%": finding, "%ABOUT%": about}
     index = re.sub("|".join(parts), lambda found: parts[found[0]], _text("docs/index.md"))
     (source / "index.md").write_text(linked(index), encoding="utf-8")
     (source / "guide.md").write_text(linked("# Guide\n\n" + "".join(guide)), encoding="utf-8")
