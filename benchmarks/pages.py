@@ -58,7 +58,7 @@ def as_html(notebook: Path, folder: Path) -> tuple[Path, str]:
     code = [cell for cell in read.cells if cell.cell_type == "code"]
     folded = [cell for cell in code if cell.metadata.get("jupyter", {}).get("source_hidden")]
     for cell in folded:
-        cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+        cell.metadata["tags"] = list({*cell.metadata.get("tags", []), "hide-input"})
     settings = Config()
     settings.TagRemovePreprocessor.enabled = True
     settings.TagRemovePreprocessor.remove_input_tags = {"hide-input"}
