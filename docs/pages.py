@@ -60,7 +60,7 @@ LEDGER = """# The ledger
 
 {count} claims of the papers, each with the rule's verdict on our evidence: {verdicts}.
 Notebook [09](notebooks/09_audit.ipynb) says how verdicts are given; a head sorts the table.
-A verdict holds for the setting that its row names.
+A verdict holds for the setting that its evidence names.
 
 ```{{raw}} html
 <table class="sortable ledger"><caption>Every claim of results/claims.csv.</caption>
@@ -100,8 +100,9 @@ def _claim(row: dict[str, str]) -> str:
 
 FIGURES = """# Figures
 
-Every figure of record, `figures/`, with the notebook that draws it and the stored runs that this
-had read by then: with no others can it be made. `make figures` draws all anew.
+Every figure of record, `figures/`, with the notebook that draws it, and the stored runs that this
+notebook had read when it drew: what the figure shows comes from among them. `make figures` draws
+all anew.
 None shows images of a real archive but UC Merced's, which are in the public domain.
 """
 FIGURE = """

@@ -12,7 +12,7 @@ import pandas as pd
 
 from maclcore import store
 from maclcore.audit import one_label
-from maclcore.audit.evidence import stored_label_statistics
+from maclcore.audit.evidence import ARCHIVES, stored_label_statistics
 from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import tables
@@ -108,9 +108,10 @@ class Finding:
         frozen = self.means["nDCG@100"].unstack()
         worse = (frozen["macl"] < frozen["frozen"]).sum()
         return (
-            "**MACL as printed** (α = 1.5, β = 0.1) is below MulSupCon, beyond the interval, in "
-            f"{below} of {len(gaps)} comparisons of seven metrics on {len(self.gaps)} archives; in "
-            f"`nDCG@100` by {_span(-100 * ndcg)} points. On {worse} of the {len(frozen)} archives "
+            "**MACL as printed** (α = 1.5, β = 0.1) is below MulSupCon, beyond the 95 % interval, "
+            f"in {below} of {len(gaps)} comparisons of seven metrics on {len(self.gaps)} archives; "
+            f"in `nDCG@100` by {_span(-100 * ndcg)} points. On {worse} of the {len(frozen)} "
+            "archives "
             "its `nDCG@100` is below that of the network before training."
         )
 
@@ -121,11 +122,11 @@ class Finding:
         turned = strict.xs(TURNED, level="loss")
         sure = (turned["low"] > 0).sum()
         return (
-            "**The reason is a sign.** At α = 1.5 two images with equal labels are pushed apart "
+            "**One reason is the sign of α.** At 1.5 two images with equal labels are pushed apart "
             "once they are close. With α = −0.5, τ = 0.3 and w = 1 MACL differs from MulSupCon by "
             f"{_span(100 * pair[TURNED], '+')} points of `nDCG@100`, and by "
             f"{_span(100 * turned['difference'], '+')} in `mAP@0.6` and `mAP@0.8`, beyond the "
-            f"interval in {sure} of these {len(turned)}. MulSupCon at τ = 0.5 for 0.3, a "
+            f"95 % interval in {sure} of these {len(turned)}. MulSupCon at τ = 0.5 for 0.3, a "
             f"higher temperature alone, gains {_span(100 * pair[HIGHER], '+')} of `nDCG@100`."
         )
 
@@ -142,8 +143,8 @@ class Finding:
         return (
             "**The published values** in the three columns that ask for much overlap "
             f"(`mAP@0.4`, `mAP@0.6`, `mAP@0.8`) all lie within {near}, {excess.size} values of "
-            f"{_and(self.published)}: losses cannot be ranked by them. Of ours "
-            f"{100 * above:.0f} % are above one."
+            f"{_and(ARCHIVES[names[title]] for title in self.published)}: losses cannot be ranked "
+            f"by them. Of ours {100 * above:.0f} % lie above a random ranking."
         )
 
     def _leaders(self) -> str:
@@ -166,9 +167,9 @@ class Finding:
         wide = pd.concat(self.soft)["difference"].unstack("loss") * 100
         first = wide.xs("mAP(sim)@5000", level="metric")
         return (
-            "**SoftCon**: at the printed weight of 0.1, averaged over pairs, the soft labels move "
-            f"no metric by more than {wide[SOFT].abs().max():.1f} points. Summed over the "
-            "candidates, another reading of the formula, they bring "
+            "**SoftCon**: at the weight of 0.1 that is passed on for it, averaged over pairs, the "
+            f"soft labels move no metric by more than {wide[SOFT].abs().max():.1f} points. Summed "
+            "over the candidates, another reading of the formula, they bring "
             f"{_span(first[SUMMED], '+')} points of `mAP(sim)@5000`."
         )
 
