@@ -111,8 +111,7 @@ class Finding:
             "**MACL as printed** (α = 1.5, β = 0.1) is below MulSupCon, beyond the 95 % interval, "
             f"in {below} of {len(gaps)} comparisons of seven metrics on {len(self.gaps)} archives; "
             f"in `nDCG@100` by {_span(-100 * ndcg)} points. On {worse} of the {len(frozen)} "
-            "archives "
-            "its `nDCG@100` is below that of the network before training."
+            "archives its `nDCG@100` is below that of the network before training."
         )
 
     def _sign(self) -> str:
