@@ -229,13 +229,14 @@ def measure() -> None:
     there = [name for name in ARCHIVES if (paths.data_root() / name).is_dir()]
     table = rare_queries(runs[runs["archive"].isin(there)])
     write_csv(paths.results_root() / "rare_queries.csv", table.reset_index())
-    write_csv(paths.results_root() / LABEL_GROUPS, label_groups().reset_index())
+    if len(groups := label_groups()):
+        write_csv(paths.results_root() / LABEL_GROUPS, groups.reset_index())
 
 
 def label_groups() -> pd.DataFrame:
     """`by_frequency` of the stored main tables whose archive is in the data folder, rows (run_id,
-    group)."""
-    tables = []
+    group); empty if there are none."""
+    tables = [pd.DataFrame()]
     for (archive, *_), part in stored_main_tables().groupby(TABLE):
         if (paths.data_root() / archive).is_dir():
             tables.append(by_frequency(part))

@@ -171,7 +171,7 @@ def metric_against_metric(
 def show_interactive(interactive: go.Figure, still: Figure, alt: str) -> None:
     """One output with both: a viewer that draws plotly shows it, any other the picture."""
     file = BytesIO()
-    still.savefig(file, format="png", dpi=110)
+    still.savefig(file, format="png", dpi=100)  # jupyterlab-plotly shows it at its own size
     plt.close(still)
     bundle = {
         "application/vnd.plotly.v1+json": interactive.to_plotly_json(),

@@ -29,14 +29,15 @@ class Complaints(list[str]):
         return found
 
 
-def changed(control: Locator, act: Callable[[], object]) -> str:
+def changed(control: Locator, act: Callable[[], object], until: str = "") -> str:
     """The text that stands beside a control once acting on it has changed what is shown there, in
-    the same output."""
+    the same output, and `until` is a part of it."""
     control.wait_for()
     output = control.locator(OUTPUT).element_handle()
     before = output.evaluate("x => reader.state(x)")
     act()
-    control.page.wait_for_function("([x, y]) => reader.state(x) !== y", arg=[output, before])
+    done = "([x, y, z]) => reader.state(x) !== y && x.innerText.includes(z)"
+    control.page.wait_for_function(done, arg=[output, before, until])
     return output.inner_text()
 
 
@@ -50,7 +51,8 @@ def search(page: Locator, picture: Path) -> None:
     other = query.evaluate("x => x.list.options[5].value")
     assert other in changed(query, lambda: (query.fill(other), query.press("Enter")))
     upload = page.locator(".widget-upload")
-    assert picture.name in changed(upload, lambda: choose_file(upload, picture))
+    shown = changed(upload, lambda: choose_file(upload, picture), picture.name)  # after "Looking …"
+    assert picture.name in shown
 
 
 def choose_file(button: Locator, file: Path) -> None:
