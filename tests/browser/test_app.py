@@ -57,7 +57,8 @@ def test_a_query_is_chosen_and_no_code_is_seen(app, browser, picture):
     search(page.locator("body"), picture)
     assert page.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
     page.close()
-    assert [one for one in complaints if not one.startswith("asked: " + ICONS.strip("*"))] == []
+    # Voilà's own icons, which the page's policy refuses
+    assert [one for one in complaints if ICONS.strip("*") not in one] == []
 
 
 @pytest.mark.parametrize("path", ["08_retrieval_galleries.ipynb", "../Makefile", "%2e%2e/Makefile"])

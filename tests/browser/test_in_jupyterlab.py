@@ -65,7 +65,7 @@ def test_a_notebook_runs_to_its_end(lab, folder):
     source = nbformat.read(folder / name, as_version=4)
     with lab.opened(name, kernel=True) as notebook:
         lab.run()
-        prompts = notebook.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+        prompts = notebook.locator(".jp-CodeCell .jp-InputPrompt").all_text_contents()
         found = lab.faults()
     assert not found, "\n".join(found)
     code = [cell for cell in source.cells if cell.cell_type == "code"]
