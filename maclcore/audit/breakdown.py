@@ -1,7 +1,7 @@
 """Where a result comes from: by label, by frequency, by label set, by query.
 
 The seven columns are broken down from the stored per-query values and the label table. What asks
-for the ranking itself (AP of a label, confusion, precision at a recall) starts from `ranking`.
+for the ranking itself (AP of a label, precision at a recall) starts from `ranking`.
 """
 
 from collections.abc import Sequence
@@ -168,24 +168,6 @@ def label_ap(order: np.ndarray, y: np.ndarray) -> pd.DataFrame:
             row["chance"] = (harmonic + above * (items - harmonic)) / items
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def confusion(order: np.ndarray, y: np.ndarray, k: int = 10) -> np.ndarray:
-    """Which labels the first k results bring along, (L, L), in [-1, 1].
-
-    Row l, column m: over the queries that carry l but not m, the share of their first k results
-    that carries m, less the share of all their candidates that does; on the diagonal, over the
-    queries that carry l. NaN without such a query. What labels co-occur makes positive for any
-    good ranking, so compare with the oracle's.
-    """
-    y = np.asarray(y, dtype=float)
-    gallery = (y.sum(axis=0) - y) / (len(y) - 1)
-    beyond = y[order[:, :k]].mean(axis=1) - gallery  # (Q, L)
-    without = y[:, :, None] * (1 - y[:, None, :])
-    own = np.arange(y.shape[1])
-    without[:, own, own] = y
-    with np.errstate(invalid="ignore"):
-        return np.einsum("qlm,qm->lm", without, beyond) / without.sum(axis=0)
 
 
 def precision_recall(

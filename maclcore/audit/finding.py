@@ -4,7 +4,7 @@ Each sentence is computed from the store, its counts, numbers and verbs too, so 
 from the runs that it speaks of. Notebook 00 shows them, and the README has them from there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import tables
 from maclcore.experiments.paper import METHODS
+from maclcore.experiments.words import interval, listed, minus
 from maclcore.losses import PAPER, method_label
 from maclcore.plots.audit import THRESHOLDS, from_chance
 
@@ -45,10 +46,14 @@ class Finding:
         return 100 * self.runs.groupby(["archive: title", "loss"])[list(METRICS)].mean()
 
     @cached_property
+    def names(self) -> pd.Series:
+        """Of each archive, by its title, the name."""
+        return self.runs.groupby("archive: title")["archive"].first()
+
+    @cached_property
     def published(self) -> dict[str, pd.DataFrame]:
         """The paper's table of each archive that it has, by our title."""
-        names = self.runs.groupby("archive: title")["archive"].first()
-        found = {title: tables.paper_table(name) for title, name in names.items()}
+        found = {title: tables.paper_table(name) for title, name in self.names.items()}
         return {title: table for title, table in found.items() if table is not None}
 
     @cached_property
@@ -130,9 +135,8 @@ class Finding:
         )
 
     def _published(self) -> str:
-        names = self.runs.groupby("archive: title")["archive"].first()
         excess = pd.concat({
-            title: from_chance(self.labels.loc[names[title]], table)
+            title: from_chance(self.labels.loc[self.names[title]], table)
             for title, table in self.published.items()
         })  # fmt: skip
         near = f"{excess.abs().max(axis=None):.1f} points of a random ranking"
@@ -142,8 +146,8 @@ class Finding:
         return (
             "**The published values** in the three columns that ask for much overlap "
             f"(`mAP@0.4`, `mAP@0.6`, `mAP@0.8`) all lie within {near}, {excess.size} values of "
-            f"{_and(ARCHIVES[names[title]] for title in self.published)}: losses cannot be ranked "
-            f"by them. Of ours {100 * above:.0f} % lie above a random ranking."
+            f"{listed(ARCHIVES[self.names[title]] for title in self.published)}: losses cannot be "
+            f"ranked by them. Of ours {100 * above:.0f} % lie above a random ranking."
         )
 
     def _leaders(self) -> str:
@@ -201,12 +205,13 @@ class Finding:
                                         for title, gap in of.items()}
             for what, metric, of, name in rows
         }  # fmt: skip
-        columns = {"difference": "difference", "difference: low": "low", "difference: high": "high"}
-        epr = -self.weak.xs("epr", level="loss")[list(columns)]  # EPR − AdaGC, turned
+        columns = ["difference", "difference: low", "difference: high"]
+        epr = -self.weak.xs("epr", level="loss")[
+            columns
+        ]  # EPR − AdaGC, turned, and its ends with it
+        epr = epr.rename(columns={"difference: low": "high", "difference: high": "low"})
         cells["AdaGC − EPR, one label an image"] = {"metric": "macro mAP"} | {
-            title: f"{100 * row['difference']:+.1f} [{100 * row['difference: high']:+.1f}, "
-            f"{100 * row['difference: low']:+.1f}]"
-            for title, row in epr.iterrows()
+            title: interval(row) for title, row in epr.iterrows()
         }
         return pd.DataFrame(cells).T.rename_axis("what, in points")
 
@@ -221,10 +226,5 @@ def _compared(rows: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
 def _span(values: Iterable[float], sign: str = "", digits: int = 1) -> str:
     """The range of values, "0.9 to 1.1", or the one value that all have."""
     ends = [round(value, digits) + 0.0 for value in (min(values), max(values))]  # no −0.0
-    ends = [f"{value:{sign}.{digits}f}".replace("-", "−") for value in ends]
+    ends = [minus(f"{value:{sign}.{digits}f}") for value in ends]
     return " to ".join(dict.fromkeys(ends))
-
-
-def _and(names: Iterable[str] | Mapping) -> str:
-    *most, last = [str(name).replace("*", r"\*") for name in names]
-    return f"{', '.join(most)} and {last}" if most else last

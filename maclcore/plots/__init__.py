@@ -28,7 +28,6 @@ from maclcore.plots.galleries import (
     pipeline,
 )
 from maclcore.plots.labels import (
-    confusion,
     cooccurrence,
     cumulative,
     label_panels,
@@ -64,7 +63,7 @@ from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
 
 __all__ = [
     "ablation", "archive_panels", "chance_ranges", "colour", "completed_labels",
-    "confusion", "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
+    "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
     "differences", "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
     "force_sliders", "forces", "frame", "from_chance", "gallery", "gradients", "group_slopes",
     "heat_strip", "heatmaps", "image_grid", "image_table", "label", "label_chain", "label_panels",

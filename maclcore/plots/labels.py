@@ -80,26 +80,6 @@ def _together(surprise: np.ndarray) -> np.ndarray:
     return leaves_list(linkage(pdist(alike), "average", optimal_ordering=True))
 
 
-def confusion(shares: np.ndarray, names: Sequence[str]) -> Figure:
-    """Labels that the first results bring along, in points over chance (`breakdown.confusion`)."""
-    extent = max(100 * np.nanmax(np.abs(shares)), 1)
-    return _label_matrix(
-        100 * shares, names, "label of the results", "points beyond chance", cmap="PuOr",
-        vmin=-extent, vmax=extent,
-    )  # fmt: skip
-
-
-def _label_matrix(values: np.ndarray, names: Sequence[str], xlabel: str, unit: str, **style):
-    fig, ax = plt.subplots(figsize=(0.36 * len(names) + 2, 0.3 * len(names) + 1.5))
-    shown = np.round(values) + 0.0  # no "-0"
-    sns.heatmap(
-        values, ax=ax, xticklabels=names, yticklabels=names, annot=shown, fmt=".0f",
-        annot_kws={"size": 7}, cbar_kws={"label": unit}, **{"cmap": "viridis", **style},
-    )  # fmt: skip
-    ax.set(xlabel=xlabel, ylabel="given label")
-    return fig
-
-
 def set_sizes(
     sizes: Mapping[str, Sequence[int]],
     partners: Mapping[str, float] | None = None,

@@ -155,24 +155,6 @@ def test_chance_of_a_label_is_the_mean_over_all_orders():
     assert np.isclose(random, np.mean(aps))
 
 
-def test_confusion_is_that_of_loops(y, z):
-    order = breakdown.ranking(breakdown.cosine(z))
-    table = breakdown.confusion(order, y, k=5)
-    for own in range(4):
-        for other in range(4):
-            shares = []
-            for i, row in enumerate(order):
-                if y[i, own] and (own == other or not y[i, other]):
-                    found = sum(y[j, other] for j in row[:5]) / 5
-                    shares.append(found - sum(y[j, other] for j in row) / 22)
-            assert np.isclose(
-                table[own, other], np.mean(shares) if shares else np.nan, equal_nan=True
-            )
-    assert np.isnan(breakdown.confusion(order, y | True, k=5)[0, 1])
-    whole = breakdown.confusion(order, y, k=22)  # everything is found, as random order would
-    assert np.allclose(whole[~np.isnan(whole)], 0)
-
-
 def test_precision_at_recall_is_that_of_loops(y, z):
     y[4] = False  # a query without anything relevant is left out
     order = breakdown.ranking(breakdown.cosine(z))

@@ -39,14 +39,6 @@ def test_as_many_squares_are_filled_as_there_are_partners():
     assert same.get_title() == "same: 2.5 of 127" and shared.get_title() == "shared: 83 of 127"
 
 
-def test_confusion_is_drawn_in_points_about_zero():
-    fig = plots.confusion(np.array([[0.5, -0.02], [np.nan, 0.25]]), ["sea", "ship"])
-    heat, bar = fig.axes
-    assert [text.get_text() for text in heat.texts] == ["50", "-2", "25"]
-    assert heat.collections[0].get_clim() == (-50, 50)
-    assert heat.get_ylabel() == "given label" and "points" in bar.get_ylabel()
-
-
 def test_similarities_stand_in_their_cells():
     table = pd.DataFrame([[1.0, 0.25], [0.25, 1.0]], index=["a", "b"], columns=["a", "b"])
     fig = plots.similarities({"cosine": table, "Jaccard": table / 2})
