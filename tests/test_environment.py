@@ -124,3 +124,29 @@ def test_what_work_of_ones_own_leaves_in_a_clone_is_ignored(file, ignored):
     # by the rules alone: --no-index leaves out of account what is tracked
     command = ["git", "-C", paths.ROOT, "check-ignore", "--quiet", "--no-index", file]
     assert subprocess.run(command).returncode == (0 if ignored else 1)
+
+
+def test_binder_has_what_the_notebooks_need_and_no_more():
+    environment = yaml.safe_load((paths.ROOT / ".binder" / "environment.yml").read_text())
+    python, pip, *names = environment["dependencies"]
+    version = python.removeprefix("python=")
+    assert pip == "pip" and version in Requirement(f"x{PROJECT['requires-python']}").specifier
+    needed = sum((EXTRAS[extra] for extra in ("train", "plots", "notebooks")), CORE)
+    needed = {str(one) for one in needed if one.name != PROJECT["name"]}
+    here = {n.replace("pytorch-cpu", "torch").replace("jupyter_", "jupyter-") for n in names}
+    assert here == needed  # two have other names there
+    assert len(names) == len(needed)
+    assert (paths.ROOT / ".binder" / "postBuild").stat().st_mode & 0o111
+
+
+def test_the_container_ends_in_the_commands_of_the_readme():
+    lines = (paths.ROOT / "Containerfile").read_text().splitlines()
+    (base,) = [line.removeprefix("FROM ") for line in lines if line.startswith("FROM ")]
+    version = re.fullmatch(r"python:(\d+\.\d+)-slim", base)[1]
+    assert version in Requirement(f"x{PROJECT['requires-python']}").specifier
+    readme = (paths.ROOT / "README.md").read_text()
+    block = readme.split("```bash\n")[1].split("```")[0]
+    commands = [line.split("#")[0].strip() for line in block.splitlines()]
+    assert lines[-1] == f'CMD ["sh", "-c", "{" && ".join(commands)}"]'
+    makefile = (paths.ROOT / "Makefile").read_text()
+    assert all(f"\n{command.removeprefix('make ')}: env" in makefile for command in commands)

@@ -16,7 +16,7 @@ from maclcore.__main__ import main
 from maclcore.audit import evidence
 from maclcore.audit.claims import ledger
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments import paper, tables
+from maclcore.experiments import paper, standing, tables
 from maclcore.losses import (
     COLOURS,
     LOSSES,
@@ -118,8 +118,10 @@ def test_it_stands_behind_the_papers_in_tables_and_figures(mine, before, monkeyp
     beside = tables.beside_paper(part)
     assert set(beside.index) == set(shown)
     assert (beside.xs("paper", axis=1, level=1).loc["Overlap"] == "–").all()
-    drawn = plots.metric_panels(part, tables.paper_table("dlrsd"))
-    assert [text.get_text() for text in drawn.axes[0].get_yticklabels()] == [*labels, "Overlap"]
+    order = list(standing.mean_ranks(standing.columns(part)).index)
+    drawn = plots.archive_panels({"DLRSD*": (part, tables.paper_table("dlrsd"))}, order, order[0])
+    names = [text.get_text() for text in drawn.axes[0].get_yticklabels()]
+    assert set(names) == {*labels, "Overlap"} and len(names) == 14
     assert plots.colour("overlap") == mine.colour
     plt.close(drawn)
 

@@ -34,6 +34,7 @@ GROUND = {
     "serving": "a page in the browser, for this machine alone",
     "progress": "what is said while something takes long",
     "paths": "where files lie, and how one is written",
+    "reads": "which stored runs have been read",
     "extras": "what is not installed with the core",
     "version": "the version",
 }

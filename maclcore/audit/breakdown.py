@@ -1,7 +1,7 @@
 """Where a result comes from: by label, by frequency, by label set, by query.
 
 The seven columns are broken down from the stored per-query values and the label table. What asks
-for the ranking itself (AP of a label, confusion, precision at a recall) starts from `ranking`.
+for the ranking itself (AP of a label, precision at a recall) starts from `ranking`.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from maclcore.data import load_archive
+from maclcore import paths
+from maclcore.data import ArchiveError, load_archive
 from maclcore.evaluation.ranking import UnitRows, rank
 from maclcore.evaluation.relevance import MAP_THRESHOLDS
 from maclcore.evaluation.statistics import compare
 from maclcore.labels import jaccard
+from maclcore.store import per_query
 
 GROUPS = ("rare", "medium", "frequent")
+NOTHING = pd.MultiIndex([[], []], [[], []], names=["run_id", "group"])
+LABEL_GROUPS = "label_groups.csv"  #: what `by_frequency` says of stored runs
 #: least Jaccard index of each band
 BANDS = {
     0.0: "J < 0.4",
@@ -78,6 +82,41 @@ def by_label(values: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     return (carried.T @ values).div(carried.sum(), axis=0)
 
 
+def by_frequency(runs: pd.DataFrame) -> pd.DataFrame:
+    """What one archive's rows of `collect()` reach on rare, medium and frequent labels: rows
+    (run_id, group), a column a metric, and how many `labels` the group has.
+
+    The value of a label is the mean over the test queries that carry it, that of a group the mean
+    over its labels, so that each label counts alike. Raises as `query_labels` does.
+    """
+    labels, counts = query_labels(runs)
+    groups, rows = frequency_groups(counts), {}
+    for loss, part in runs.groupby("loss", sort=False):
+        values = per_query(part).xs(loss, axis=1, level="loss")
+        for run_id, seed in part["seed"].items():
+            mine = values.xs(seed, level="seed", drop_level=False)
+            means = by_label(mine, align(labels, mine)).groupby(groups, observed=True).mean()
+            rows[run_id] = means.assign(labels=groups.value_counts())
+    return pd.concat(rows, names=["run_id", "group"])
+
+
+def stored_by_frequency(runs: pd.DataFrame) -> pd.DataFrame:
+    """`by_frequency` of each archive's runs, from `label_groups.csv` of the store, or else of the
+    repository, where these have all of them, or measured where the archive is at hand; what is
+    neither is left out."""
+    files = paths.results_root() / LABEL_GROUPS, paths.paper_root().parent / LABEL_GROUPS
+    found = [pd.read_csv(file, index_col=["run_id", "group"]) for file in files if file.is_file()]
+    tables = []
+    for _, part in runs.groupby("archive", sort=False):
+        known = [table for table in found if set(part.index) <= set(table.index.levels[0])]
+        try:
+            table = known[0].loc[list(part.index)] if known else by_frequency(part)
+        except ArchiveError:
+            continue
+        tables.append(table)
+    return pd.concat(tables) if tables else pd.DataFrame(index=NOTHING)
+
+
 def compare_within(values: pd.DataFrame, group: pd.Series, reference: str) -> pd.DataFrame:
     """`statistics.compare` within each group of queries (aligned; a row a query), in rows (group,
     metric, loss) with the number of its `queries`; Holm's correction is over a group's rows."""
@@ -129,24 +168,6 @@ def label_ap(order: np.ndarray, y: np.ndarray) -> pd.DataFrame:
             row["chance"] = (harmonic + above * (items - harmonic)) / items
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def confusion(order: np.ndarray, y: np.ndarray, k: int = 10) -> np.ndarray:
-    """Which labels the first k results bring along, (L, L), in [-1, 1].
-
-    Row l, column m: over the queries that carry l but not m, the share of their first k results
-    that carries m, less the share of all their candidates that does; on the diagonal, over the
-    queries that carry l. NaN without such a query. What labels co-occur makes positive for any
-    good ranking, so compare with the oracle's.
-    """
-    y = np.asarray(y, dtype=float)
-    gallery = (y.sum(axis=0) - y) / (len(y) - 1)
-    beyond = y[order[:, :k]].mean(axis=1) - gallery  # (Q, L)
-    without = y[:, :, None] * (1 - y[:, None, :])
-    own = np.arange(y.shape[1])
-    without[:, own, own] = y
-    with np.errstate(invalid="ignore"):
-        return np.einsum("qlm,qm->lm", without, beyond) / without.sum(axis=0)
 
 
 def precision_recall(

@@ -1,35 +1,35 @@
-"""What the paper's claims are held against: its own tables, stored runs, labels of real archives.
-
-Runs are compared seed by seed. A seed has its own split, so that the spread of the paired
-differences holds the luck of training, of the split and of the queries.
-"""
+"""What the papers' claims are held against: their tables, stored runs, labels of real archives."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr, t
+from scipy.stats import spearmanr
 
 from maclcore import paths
-from maclcore.audit.breakdown import frequency_groups
+from maclcore.audit import one_label
+from maclcore.audit.breakdown import LABEL_GROUPS, by_frequency, frequency_groups
 from maclcore.config import Config
 from maclcore.data import load_archive, make_split
 from maclcore.data.readers import READERS
 from maclcore.evaluation.reference import chance, oracle
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments.tables import paper_table, stored_experiment, weights_label
+from maclcore.experiments.tables import (
+    TABLE,
+    paper_table,
+    stored_experiment,
+    stored_main_tables,
+)
 from maclcore.labels import LabelStatistics, jaccard
 from maclcore.losses import LOSSES, entry, method_label, pair_weights
 from maclcore.store import Run, collect, write_csv
 
 #: archives of Tables 4 to 6
 ARCHIVES = {name: READERS[name].title for name in ("dlrsd", "ml_aid", "whdld")}
-SEEDS = 3  # fewer decide nothing: their interval is too wide, or there is none
 SPLITS = range(20)
 BATCH = 128
 #: runs that are compared agree in these, and differ in what `method` names
@@ -43,6 +43,7 @@ class Evidence:
 
     runs: pd.DataFrame  #: `comparable_runs`
     companions: pd.DataFrame  #: `companion_runs`
+    one_label: pd.DataFrame  #: `one_label.measured()`: intervals of what those have no queries for
     rare: pd.DataFrame  #: the same rows as far as measured, metrics over `rare_queries`
     labels: pd.DataFrame  #: `label_statistics`, indexed by (archive, quantity)
     tables: dict[str, pd.DataFrame]  #: archive -> Table 4, 5 or 6, in percent
@@ -54,22 +55,32 @@ class Evidence:
     @classmethod
     def load(cls) -> "Evidence":
         """From the store and the tables; of `labels.csv` the store's own, or the published one."""
-        runs, folder, store = comparable_runs(), paths.paper_root(), paths.results_root()
-        own, measured = store / "labels.csv", store / "rare_queries.csv"
-        labels = own if own.is_file() else folder.parent / "labels.csv"
+        runs, folder = comparable_runs(), paths.paper_root()
+        measured = paths.results_root() / "rare_queries.csv"
         rare = pd.DataFrame(columns=["run_id", *METRICS])
         rare = (pd.read_csv(measured) if measured.is_file() else rare).set_index("run_id")
         return cls(
             runs=runs,
             companions=companion_runs(),
-            rare=runs.drop(columns=list(METRICS)).join(rare[list(METRICS)], how="inner"),
-            labels=pd.read_csv(labels, index_col=["archive", "quantity"]),
+            one_label=one_label.measured(),
+            # of some of the queries only means are stored
+            rare=runs.drop(columns=list(METRICS))
+            .join(rare[list(METRICS)], how="inner")
+            .assign(**{"by query": False}),
+            labels=stored_label_statistics(),
             tables={name: paper_table(name) for name in ARCHIVES},
             pretraining=pd.read_csv(folder / "table7.csv", index_col=[0, 1, 2]),
             quoted=pd.read_csv(folder / "quoted.csv", dtype={"value": float}),
             splits=pd.read_csv(folder / "table2.csv", index_col="archive"),
             counts=pd.read_csv(folder / "table3.csv", index_col="label"),
         )
+
+
+def stored_label_statistics() -> pd.DataFrame:
+    """`label_statistics` as the store has them, or else the published ones."""
+    own = paths.results_root() / "labels.csv"
+    file = own if own.is_file() else paths.paper_root().parent / "labels.csv"
+    return pd.read_csv(file, index_col=["archive", "quantity"])
 
 
 def method(loss: str, **setting: Any) -> str:
@@ -91,8 +102,9 @@ def comparable_runs() -> pd.DataFrame:
     """Rows of `collect()` in which nothing departs from the profile but the loss's parameters, the
     learning rate, the epochs and the initial weights; smoke runs left out.
 
-    Adds `method`, `log seconds` and the last epoch's `mean_cosine`. Runs that start from random
-    weights stand beside each choice of pretrained ones.
+    Adds `method`, `log seconds`, the last epoch's `mean_cosine`, and `by query`: that the store has
+    the metrics of each query. Runs that start from random weights stand beside each choice of
+    pretrained ones.
     """
     rows, kept = collect(), {}
     varied = ("archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights", "seed")
@@ -117,6 +129,7 @@ def comparable_runs() -> pd.DataFrame:
     rows = rows[~rows.reindex(columns=["archive", *PROTOCOL, "method", "seed"]).duplicated()]
     seconds = pd.Series(rows.get("seconds"), index=rows.index, dtype=float)
     rows["log seconds"] = np.log(seconds.where(seconds > 0))
+    rows["by query"] = True
     scratch = rows["weights"] == "none"
     choices = rows.loc[~scratch, "weights"].unique()
     return pd.concat([rows[~scratch], *(rows[scratch].assign(weights=w) for w in choices)])
@@ -132,91 +145,8 @@ def companion_runs() -> pd.DataFrame:
         given = json.loads(row.loss_params) | json.loads(row.method_params)
         defaults = {**entry(row.loss).defaults, "labels_per_image": given.get("labels_per_image")}
         methods.append(method(row.loss, **{k: v for k, v in given.items() if v != defaults.get(k)}))
+    rows["by query"] = rows["experiment"] == "soft_weight"  # the others predict labels
     return rows.assign(method=methods).rename(columns={"test: macro mAP": "macro mAP"})
-
-
-@dataclass(frozen=True)
-class Lead:
-    """By how much a method is ahead of rivals in one quantity, seed by seed, in percent points."""
-
-    name: str
-    metric: str
-    rivals: Sequence[str]
-    gaps: pd.DataFrame  #: seeds × those of the rivals that have been run; method − rival
-    protocol: str = ""  #: in words
-    runs: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        return describe(self.name)
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """A row a rival: mean, 95 % t-interval (low, high; NaN for one seed), n seeds."""
-        n, half = self.gaps.count(), self.gaps.sem()
-        half = half * t.isf(0.025, (n - 1).where(n > 1))
-        mean = self.gaps.mean()
-        return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n})
-
-    @cached_property
-    def status(self) -> str:
-        """ahead (of every rival's interval), behind (one of them), even, or missing."""
-        table = self.table[self.table["n"] >= SEEDS]
-        if (table["high"] < 0).any():
-            return "behind"
-        if len(table) < len(self.rivals):
-            return "missing"
-        return "ahead" if (table["low"] > 0).all() else "even"
-
-
-def told(leads: Iterable[Lead]) -> str:
-    """Gaps to the strongest rival of each: "MACL − LBase, n = 3: mAP@0.4 +1.0 [+0.2, +1.8], …"."""
-    gaps = {}
-    for one in leads:
-        table = one.table.dropna(subset="mean")
-        if table.empty:
-            gaps.setdefault("no runs", []).append(one.metric)
-            continue
-        rival = table["mean"].idxmin()
-        mean, low, high, n = table.loc[rival]
-        interval = f" [{low:+.1f}, {high:+.1f}]" if n > 1 else ""
-        gap = f"{one.metric} " + f"{mean:+.1f}{interval}".replace("-", "−")
-        gaps.setdefault(f"{one.title} − {describe(rival)}, n = {n:.0f}", []).append(gap)
-    return "; ".join(f"{pair}: {', '.join(dict.fromkeys(gap))}" for pair, gap in gaps.items())
-
-
-def lead(runs: pd.DataFrame, archive: str, name: str, rivals: Sequence[str], metric: str) -> Lead:
-    """`name` against `rivals` under one protocol: that with most seeds (up to `SEEDS`) of all of
-    them, then most rivals; fine-tuning before runs of the head alone; then most epochs."""
-    rows = runs[(runs["archive"] == archive) & runs["method"].isin([name, *rivals])]
-    best, chosen = (), None
-    for protocol, part in rows.groupby(PROTOCOL):
-        wide = part.pivot(index="seed", columns="method", values=metric).astype(float)
-        if name not in wide:
-            continue
-        gaps = 100 * wide.drop(columns=name).rsub(wide[name], axis=0)
-        gaps = gaps.dropna(how="all").dropna(axis=1, how="all")
-        complete = len(gaps.dropna()) if gaps.shape[1] == len(rivals) else 0
-        merit = (min(complete, SEEDS), gaps.shape[1], protocol[0] != "frozen", protocol[2])
-        if gaps.size and merit > best:
-            best, chosen = merit, (protocol, part, gaps)
-    if chosen is None:
-        return Lead(name, metric, rivals, pd.DataFrame(dtype=float))
-    (profile, size, epochs, weights, _), part, gaps = chosen
-    title = part["archive: title"].iloc[0]
-    words = f"{title} at {size} px, {epochs} epochs, weights {weights_label(weights)}"
-    words += ", only the head trained" * (profile == "frozen")
-    used = part[part["seed"].isin(gaps.index)]
-    return Lead(name, metric, rivals, gaps, f"{words} ({profile})", tuple(used.index))
-
-
-def difference(one: Lead, other: Lead) -> Lead:
-    """How much larger the first lead is than the second, of one rival each."""
-    gaps = pd.DataFrame()
-    if one.gaps.size and other.gaps.size and one.protocol == other.protocol:
-        gaps = (one.gaps.iloc[:, 0] - other.gaps.iloc[:, 0]).dropna().to_frame(other.name)
-    metric = f"gain in {one.metric}"
-    return Lead(one.name, metric, [other.name], gaps, one.protocol, one.runs + other.runs)
 
 
 def label_statistics(archives: Sequence[str] = ("dlrsd", "ml_aid")) -> pd.DataFrame:
@@ -288,8 +218,9 @@ def _of_batch(y: np.ndarray, stats: LabelStatistics) -> dict[str, float]:
 
 
 def measure() -> None:
-    """Write the store's `labels.csv`, and `rare_queries.csv` for those of its runs whose archive is
-    in the data folder; a minute for the labels, a second a run.
+    """Write the store's `labels.csv`, and for those of its runs whose archive is in the data folder
+    `rare_queries.csv` and, of the main tables, `label_groups.csv`; a minute for the labels, a
+    second a run.
 
     ArchiveError if dlrsd or ml_aid is not there.
     """
@@ -298,6 +229,18 @@ def measure() -> None:
     there = [name for name in ARCHIVES if (paths.data_root() / name).is_dir()]
     table = rare_queries(runs[runs["archive"].isin(there)])
     write_csv(paths.results_root() / "rare_queries.csv", table.reset_index())
+    if len(groups := label_groups()):
+        write_csv(paths.results_root() / LABEL_GROUPS, groups.reset_index())
+
+
+def label_groups() -> pd.DataFrame:
+    """`by_frequency` of the stored main tables whose archive is in the data folder, rows (run_id,
+    group); empty if there are none."""
+    tables = [pd.DataFrame()]
+    for (archive, *_), part in stored_main_tables().groupby(TABLE):
+        if (paths.data_root() / archive).is_dir():
+            tables.append(by_frequency(part))
+    return pd.concat(tables)
 
 
 def rare_queries(runs: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ Each sentence is computed from the store, its counts, numbers and verbs too, so 
 from the runs that it speaks of. Notebook 00 shows them, and the README has them from there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,13 +12,15 @@ import pandas as pd
 
 from maclcore import store
 from maclcore.audit import one_label
+from maclcore.audit.evidence import ARCHIVES, stored_label_statistics
 from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import tables
 from maclcore.experiments.paper import METHODS
+from maclcore.experiments.words import interval, listed, minus
 from maclcore.losses import PAPER, method_label
+from maclcore.plots.audit import THRESHOLDS, from_chance
 
-THRESHOLDS = ["mAP@0.4", "mAP@0.6", "mAP@0.8"]
 PRINTED, TURNED, HIGHER = "MACL, as printed", "MACL, α = −0.5, τ = 0.3, w = 1", "MulSupCon, τ = 0.5"
 PLAIN, SOFT, SUMMED = "infonce", "SoftCon, λ = 0.1", "SoftCon, λ = 0.1, summed"
 
@@ -44,11 +46,20 @@ class Finding:
         return 100 * self.runs.groupby(["archive: title", "loss"])[list(METRICS)].mean()
 
     @cached_property
+    def names(self) -> pd.Series:
+        """Of each archive, by its title, the name."""
+        return self.runs.groupby("archive: title")["archive"].first()
+
+    @cached_property
     def published(self) -> dict[str, pd.DataFrame]:
         """The paper's table of each archive that it has, by our title."""
-        names = self.runs.groupby("archive: title")["archive"].first()
-        found = {title: tables.paper_table(name) for title, name in names.items()}
+        found = {title: tables.paper_table(name) for title, name in self.names.items()}
         return {title: table for title, table in found.items() if table is not None}
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """What the labels alone say, a random ranking among it, over twenty splits."""
+        return stored_label_statistics()
 
     @cached_property
     def gaps(self) -> dict[str, pd.DataFrame]:
@@ -102,10 +113,10 @@ class Finding:
         frozen = self.means["nDCG@100"].unstack()
         worse = (frozen["macl"] < frozen["frozen"]).sum()
         return (
-            "**MACL as printed** (α = 1.5, β = 0.1) is below MulSupCon, beyond the interval, in "
-            f"{below} of {len(gaps)} comparisons of seven metrics on {len(self.gaps)} archives; in "
-            f"`nDCG@100` by {_span(-100 * ndcg)} points. On {worse} of the {len(frozen)} archives "
-            "its `nDCG@100` is below that of the network before training."
+            "**MACL as printed** (α = 1.5, β = 0.1) is below MulSupCon, beyond the 95 % interval, "
+            f"in {below} of {len(gaps)} comparisons of seven metrics on {len(self.gaps)} archives; "
+            f"in `nDCG@100` by {_span(-100 * ndcg)} points. On {worse} of the {len(frozen)} "
+            "archives its `nDCG@100` is below that of the network before training."
         )
 
     def _sign(self) -> str:
@@ -115,28 +126,28 @@ class Finding:
         turned = strict.xs(TURNED, level="loss")
         sure = (turned["low"] > 0).sum()
         return (
-            "**The reason is a sign.** At α = 1.5 two images with equal labels are pushed apart "
+            "**One reason is the sign of α.** At 1.5 two images with equal labels are pushed apart "
             "once they are close. With α = −0.5, τ = 0.3 and w = 1 MACL differs from MulSupCon by "
             f"{_span(100 * pair[TURNED], '+')} points of `nDCG@100`, and by "
             f"{_span(100 * turned['difference'], '+')} in `mAP@0.6` and `mAP@0.8`, beyond the "
-            f"interval in {sure} of these {len(turned)}. MulSupCon at τ = 0.5 for 0.3, a "
+            f"95 % interval in {sure} of these {len(turned)}. MulSupCon at τ = 0.5 for 0.3, a "
             f"higher temperature alone, gains {_span(100 * pair[HIGHER], '+')} of `nDCG@100`."
         )
 
     def _published(self) -> str:
         excess = pd.concat({
-            title: table[THRESHOLDS] - self.means.loc[(title, "chance"), THRESHOLDS]
+            title: from_chance(self.labels.loc[self.names[title]], table)
             for title, table in self.published.items()
         })  # fmt: skip
         near = f"{excess.abs().max(axis=None):.1f} points of a random ranking"
-        wide = self.means[THRESHOLDS]
+        wide = self.means[list(THRESHOLDS)]
         gap = wide.sub(wide.xs("chance", level=1), level=0)
         above = (gap[gap.index.isin(PAPER, level=1)] > 0).mean(axis=None)
         return (
             "**The published values** in the three columns that ask for much overlap "
             f"(`mAP@0.4`, `mAP@0.6`, `mAP@0.8`) all lie within {near}, {excess.size} values of "
-            f"{_and(self.published)}: losses cannot be ranked by them. Of ours "
-            f"{100 * above:.0f} % are above one."
+            f"{listed(ARCHIVES[self.names[title]] for title in self.published)}: losses cannot be "
+            f"ranked by them. Of ours {100 * above:.0f} % lie above a random ranking."
         )
 
     def _leaders(self) -> str:
@@ -159,9 +170,9 @@ class Finding:
         wide = pd.concat(self.soft)["difference"].unstack("loss") * 100
         first = wide.xs("mAP(sim)@5000", level="metric")
         return (
-            "**SoftCon**: at the printed weight of 0.1, averaged over pairs, the soft labels move "
-            f"no metric by more than {wide[SOFT].abs().max():.1f} points. Summed over the "
-            "candidates, another reading of the formula, they bring "
+            "**SoftCon**: at the weight of 0.1 that is passed on for it, averaged over pairs, the "
+            f"soft labels move no metric by more than {wide[SOFT].abs().max():.1f} points. Summed "
+            "over the candidates, another reading of the formula, they bring "
             f"{_span(first[SUMMED], '+')} points of `mAP(sim)@5000`."
         )
 
@@ -194,12 +205,13 @@ class Finding:
                                         for title, gap in of.items()}
             for what, metric, of, name in rows
         }  # fmt: skip
-        columns = {"difference": "difference", "difference: low": "low", "difference: high": "high"}
-        epr = -self.weak.xs("epr", level="loss")[list(columns)]  # EPR − AdaGC, turned
+        columns = ["difference", "difference: low", "difference: high"]
+        epr = -self.weak.xs("epr", level="loss")[
+            columns
+        ]  # EPR − AdaGC, turned, and its ends with it
+        epr = epr.rename(columns={"difference: low": "high", "difference: high": "low"})
         cells["AdaGC − EPR, one label an image"] = {"metric": "macro mAP"} | {
-            title: f"{100 * row['difference']:+.1f} [{100 * row['difference: high']:+.1f}, "
-            f"{100 * row['difference: low']:+.1f}]"
-            for title, row in epr.iterrows()
+            title: interval(row) for title, row in epr.iterrows()
         }
         return pd.DataFrame(cells).T.rename_axis("what, in points")
 
@@ -214,10 +226,5 @@ def _compared(rows: pd.DataFrame, reference: str) -> dict[str, pd.DataFrame]:
 def _span(values: Iterable[float], sign: str = "", digits: int = 1) -> str:
     """The range of values, "0.9 to 1.1", or the one value that all have."""
     ends = [round(value, digits) + 0.0 for value in (min(values), max(values))]  # no −0.0
-    ends = [f"{value:{sign}.{digits}f}".replace("-", "−") for value in ends]
+    ends = [minus(f"{value:{sign}.{digits}f}") for value in ends]
     return " to ".join(dict.fromkeys(ends))
-
-
-def _and(names: Iterable[str] | Mapping) -> str:
-    *most, last = [str(name).replace("*", r"\*") for name in names]
-    return f"{', '.join(most)} and {last}" if most else last

@@ -42,6 +42,32 @@ def measured() -> pd.DataFrame:
     return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
 
 
+def of_runs(rows: pd.DataFrame, experiment: str, metric: str) -> pd.DataFrame:
+    """A metric of one table of `stored_weak(experiment)`, a row a loss in its order, in percent.
+
+    value                       mean over seeds
+    low, high                   its 95 % interval, over seeds and images
+    gap, gap low, gap high      AdaGC minus the loss, and its interval
+    ahead                       by the sign of that interval: 1, -1, or 0 where it holds 0
+
+    NaN where intervals were not measured of these seeds.
+    """
+    known = measured()
+    same = (known["experiment"] == experiment) & (known["archive"] == rows["archive"].iloc[0])
+    same &= (known["profile"] == rows["profile"].iloc[0]) & (known["metric"] == metric)
+    same &= known["seeds"] == " ".join(map(str, sorted(rows["seed"].unique())))
+    known = 100 * known[same].set_index("loss")[
+        ["low", "high", "difference", "difference: low", "difference: high"]
+    ].astype(float)
+    table = 100 * rows.groupby("loss", sort=False)[[f"test: {metric}"]].mean()
+    table = table.set_axis(["value"], axis=1).join(known)
+    table["gap"] = table["value"].get(REFERENCE, np.nan) - table["value"]
+    table["gap low"], table["gap high"] = -table["difference: high"], -table["difference: low"]
+    table["ahead"] = np.sign(table["gap low"]).where(table["gap low"] * table["gap high"] > 0, 0)
+    table["ahead"] = table["ahead"].where(table["gap low"].notna())
+    return table.drop(columns=["difference", "difference: low", "difference: high"])
+
+
 def measure(resamples: int = 1000) -> None:
     """Write `one_label.csv` of the stored runs whose archives are in the data folder; some seconds
     a run for an interval, and as many for a comparison."""

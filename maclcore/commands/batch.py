@@ -88,31 +88,36 @@ def sweep(
 
 def notebooks(
     *,
-    profile: Profile = "smoke",
-    archive: str = "synthetic",
-    seeds: tuple[int, ...] = (0,),
+    profile: Profile | None = None,
+    archive: str | None = None,
+    seeds: tuple[int, ...] = (),
     weights: str | None = None,
     only: tuple[str, ...] = (),
     jobs: int | None = None,
 ) -> None:
     """Run the numbered notebooks through papermill, in parallel where they are independent.
 
+    By themselves they show the runs of record. With any of the first four options they show other
+    runs, on one archive, which must be stored: `sweep` and notebook 04 compute them.
     Executed copies and log.txt land in results/executed/, figures in results/figures/. Where one
     fails, those that do not need it are still run.
+    Example: python -m maclcore notebooks
     Example: python -m maclcore notebooks --profile quick --archive dlrsd --jobs 4
 
     Args:
-        profile: smoke, quick, frozen or paper.
-        archive: as for `train`.
-        seeds: each with its own split.
-        weights: initial weights; default: the profile's.
+        profile: smoke, quick, frozen or paper; if not given beside others, smoke.
+        archive: as for `train`; if not given beside others, synthetic.
+        seeds: each with its own split; if not given beside others, 0.
+        weights: initial weights; if not given beside others, the profile's.
         only: numbers of the notebooks to run, such as 05 06.
         jobs: notebooks at a time; default: the number of cores.
     """
     from maclcore.experiments.notebooks import run as run_notebooks
 
-    parameters: dict[str, Any] = {"profile": profile, "archive": archive, "weights": weights}
-    parameters["seeds"] = list(seeds)  # papermill writes a tuple as text
+    parameters: dict[str, Any] = {}
+    if profile or archive or seeds or weights:
+        parameters = {"profile": profile or "smoke", "archive": archive or "synthetic"}
+        parameters |= {"weights": weights, "seeds": list(seeds or (0,))}  # a tuple would be text
     start = time.perf_counter()
     table = run_notebooks(parameters, only, jobs=jobs)
     failed = table.index[table["error"] != ""]

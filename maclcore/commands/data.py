@@ -20,6 +20,7 @@ def data(
     label_columns: str = "",
     labels_column: str = "",
     write_labels: Path | None = None,
+    write_croissant: Path | None = None,
     data: Path | None = None,
 ) -> None:
     """Check an archive, decode it into the cache and print its data sheet.
@@ -46,9 +47,10 @@ def data(
         labels_column: of this table the column that names an image's labels.
         write_labels: a file that is not there yet, for names and labels in the plain layout, a
             column of 0 and 1 for each label.
+        write_croissant: a folder for croissant.json and records.csv, the data sheet for machines.
         data: the folder that holds the archives; default: MACL_DATA.
     """
-    from maclcore.data import ArchiveError, describe, load_archive
+    from maclcore.data import ArchiveError, croissant, describe, load_archive
     from maclcore.data.archives import read_archive
     from maclcore.data.plain import write_labels as write
     from maclcore.data.reading import printable
@@ -72,6 +74,9 @@ def data(
         write(read_archive(archive, root=data, bands=bands, **options), write_labels.expanduser())
         left = " (other columns are left out)" if any("kept" in x for x in found.said) else ""
         print(f"\nwritten: {write_labels}{left}")
+    if write_croissant is not None:
+        file = croissant.write(found, write_croissant.expanduser(), official=official)
+        print(f"\nwritten: {file}")
 
 
 def prepare(

@@ -22,6 +22,7 @@ from maclcore.data.archives import (
     ARCHIVES,
     Archive,
     archive_name,
+    at_hand,
     load_archive,
     read_labels,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "ArchiveWarning",
     "Split",
     "archive_name",
+    "at_hand",
     "describe",
     "labels_from_map",
     "load_archive",

@@ -195,6 +195,22 @@ def _matched(
     return Matched(reading, reader.tree if reader else "")
 
 
+def at_hand(*names: str) -> str:
+    """The first of these archives whose images can be read here; those that are drawn always can.
+
+    ArchiveError, which says what each lacks, if there is none.
+    """
+    lacks = []
+    for name in names:
+        try:
+            if name not in EMBEDDED:
+                read_archive(name, progress=False)
+            return name
+        except ArchiveError as error:
+            lacks.append(f"{name}: {error}")
+    raise ArchiveError("none of these archives is at hand:\n" + "\n".join(lacks))
+
+
 def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels (N, L) bool and their names, of a table in any form (`columns`), without images.
 

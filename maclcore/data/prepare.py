@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from maclcore import paths
 from maclcore.config import EMBEDDED, nearest
+from maclcore.data import croissant
 from maclcore.data.archives import Archive, load_archive, read_archive
 from maclcore.data.extract import MAX_BYTES, extract, packing
 from maclcore.data.readers import READERS
@@ -32,6 +33,7 @@ from maclcore.data.sheet import describe
 ATTEMPTS = 20  # at one mirror, as long as each brings something
 TIMEOUT = (15, 60)  # seconds to connect, seconds without a byte
 RECORD = "received.json"
+SHEETS = "croissant"  #: in the archive's folder, the data sheet for machines
 
 
 def prepare(
@@ -45,7 +47,8 @@ def prepare(
     """The archive `name` in `<root>/<name>`, which is made if it is not there, and in the cache.
 
     `given`: what the user has downloaded (see `extract`); otherwise it is downloaded. Beside the
-    archive's files, `received.json` tells what was received, with its SHA-256.
+    archive's files, `received.json` tells what was received, with its SHA-256, and
+    `croissant/croissant.json` what it is, for machines.
 
     Raises ValueError for a name without a source; ArchiveError, with the remedy, for what cannot be
     fetched, unpacked or read, or is not the whole archive. `<root>/<name>` is not there then;
@@ -111,6 +114,7 @@ def _make(name: str, given: list[Path], root: Path, image_size: int, progress: b
         record = {"archive": name, "fingerprint": archive.fingerprint, "images": len(archive)}
         record["received"] = [_received(name, file) for file in files if file.is_file()]
         (workplace / name / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        croissant.write(archive, workplace / name / SHEETS)
         if hasattr(os, "sync"):  # not on Windows
             os.sync()  # of thousands of files at once, before the name says that they are there
         os.rename(workplace / name, root / name)

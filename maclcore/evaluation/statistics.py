@@ -28,9 +28,34 @@ def bootstrap(
     ValueError for no queries, or values that are not finite.
     """
     tail = (1 - level) / 2
-    mean, deviation = _drawn(replicates, tail, resamples, seed)
+    mean, deviation = deviations(replicates, level=level, resamples=resamples, seed=seed)
     low, high = np.quantile(deviation, [tail, 1 - tail], axis=0)
     return mean + low, mean + high
+
+
+def deviations(
+    replicates: Sequence[np.ndarray], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of `bootstrap` the mean (M,), and how far each draw is from it, (resamples, M).
+
+    Linear in the values, and the same draws whatever M: those of a difference of two columns are
+    the difference of theirs. ValueError as of `bootstrap`.
+    """
+    for values in replicates:
+        if not len(values) or not np.isfinite(values).all():
+            raise ValueError("bootstrap needs finite values of at least one query in each run")
+    generator, many = np.random.default_rng(seed), len(replicates)
+    means = np.stack([values.mean(axis=0) for values in replicates])
+    stretch = _stretch(many, (1 - level) / 2)
+    drawn = generator.multinomial(many, np.full(many, 1 / many), size=resamples)
+    deviation = stretch / many * drawn @ (means - means.mean(axis=0))
+    for values, mean, times in zip(replicates, means, drawn.T, strict=True):
+        n = len(values)
+        for rows in _chunks(resamples, n):
+            # queries drawn k times over: their counts add up to those of k n single draws
+            counts = generator.multinomial(times[rows] * n, np.full(n, 1 / n))
+            deviation[rows] += counts @ (values - mean) / n / many
+    return means.mean(axis=0), deviation
 
 
 def bootstrap_of(
@@ -162,7 +187,7 @@ def share_of_gap(
         ].to_numpy()
     )
     tail = (1 - level) / 2
-    mean, deviation = _drawn(_replicates(from_start), tail, 2000, seed)
+    mean, deviation = deviations(_replicates(from_start), level=level, seed=seed)
     means = pd.Series(mean, values.columns)
     draws = pd.DataFrame(mean + deviation, columns=values.columns)
     rows = {}
@@ -216,27 +241,6 @@ def cliques(mean_ranks: pd.Series, difference: float) -> list[tuple[float, float
     # a group is not the largest if the one before reaches as far
     starts = np.flatnonzero((last > np.arange(len(last))) & (np.diff(last, prepend=-1) > 0))
     return [(float(ordered[i]), float(ordered[last[i]])) for i in starts]
-
-
-def _drawn(
-    replicates: Sequence[np.ndarray], tail: float, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of `bootstrap` the mean (M,), and how far each draw is from it, (resamples, M)."""
-    for values in replicates:
-        if not len(values) or not np.isfinite(values).all():
-            raise ValueError("bootstrap needs finite values of at least one query in each run")
-    generator, many = np.random.default_rng(seed), len(replicates)
-    means = np.stack([values.mean(axis=0) for values in replicates])
-    stretch = _stretch(many, tail)
-    drawn = generator.multinomial(many, np.full(many, 1 / many), size=resamples)
-    deviation = stretch / many * drawn @ (means - means.mean(axis=0))
-    for values, mean, times in zip(replicates, means, drawn.T, strict=True):
-        n = len(values)
-        for rows in _chunks(resamples, n):
-            # queries drawn k times over: their counts add up to those of k n single draws
-            counts = generator.multinomial(times[rows] * n, np.full(n, 1 / n))
-            deviation[rows] += counts @ (values - mean) / n / many
-    return means.mean(axis=0), deviation
 
 
 def _replicates(values: pd.DataFrame) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from operator import itemgetter
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from maclcore import paths, store
+from maclcore import paths, reads, store
 from maclcore.config import LABELS, MAPPINGS, Config
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.experiments.workers import BUSY, place
@@ -34,7 +34,7 @@ def sweep(
     jobqueue: str | None = None,
     retries: int = 1,
     budget: float | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[int, int], object] = True,
 ) -> pd.DataFrame:
     """Train what is not finished; the rows of `collect()` for `configs`.
 
@@ -51,6 +51,8 @@ def sweep(
         a job is.
     budget: seconds. Nothing is started that by `estimate` does not fit, and the rows are those of
         the runs that are finished then.
+    progress: True for a bar or lines; a function is called with how many runs are done and of how
+        many, at the start and after each, so that a notebook can show it its own way.
 
     Raises LookupError that names the runs that failed, when the others are finished; the tracebacks
     are in their failure.json. ConnectionError if the scheduler is lost.
@@ -61,9 +63,11 @@ def sweep(
     left_out, seconds_left = set(), countdown(budget)
     attempts = Counter()
     with (
-        Progress("sweep", "runs", 0, len(queue), progress) as bar,
+        Progress("sweep", "runs", 0, len(queue), progress is True) as bar,
         place(min(workers, max(len(queue), 1)), scheduler, jobqueue) as at,
     ):
+        report = progress if callable(progress) else lambda done, total: None
+        report(bar.done, bar.total)
         while queue or at.flying:
             while queue and at.free() > 0:
                 config, wait = queue.popleft()
@@ -76,6 +80,7 @@ def sweep(
             for config, outcome in at.ended():
                 if outcome is None:
                     bar.advance()
+                    report(bar.done, bar.total)
                 elif outcome == BUSY:  # the others first; then long enough to see it abandoned
                     queue.append((config, 1.5 * store.LEASE))
                 else:
@@ -206,6 +211,7 @@ def stored(configs: Iterable[Config]) -> pd.DataFrame:
             f"{len(missing)} of {len(configs)} runs are not in the store, such as {missing[0]}; "
             "notebook 04 or `python -m maclcore sweep` computes them"
         )
+    reads.note(found)
     return rows.loc[found]
 
 

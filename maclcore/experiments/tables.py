@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from maclcore import paths
+from maclcore import paths, reads
 from maclcore.config import EMBEDDED, Param
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.retrieval import METRICS
@@ -63,7 +63,9 @@ def of_experiments(names: Iterable[str], rows: pd.DataFrame) -> pd.DataFrame:
         for name in names:
             configs = paper.experiment(name)(profile, archive, seeds, weights=weights)
             wanted |= {config.run_id for config in configs}
-    return rows[base.isin(wanted)]
+    of_them = rows[base.isin(wanted)]
+    reads.note(of_them.index)
+    return of_them
 
 
 def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,47 +11,66 @@ need("plots", __name__)
 
 from maclcore.plots.ablations import (
     ablation,
-    differences_over,
-    heatmaps,
-    surfaces,
-    surfaces_interactive,
+    heat_strip,
+    like_pairs,
+    pairs_of,
+    sign_colour,
+    sign_of_alpha,
 )
+from maclcore.plots.audit import from_chance, printed_beside_chance, verdict_squares
 from maclcore.plots.chain import completed_labels, label_chain, shares_of_gap
-from maclcore.plots.galleries import contact_sheet, gallery, image_grid, pipeline
+from maclcore.plots.galleries import (
+    contact_sheet,
+    frame,
+    gallery,
+    image_grid,
+    image_table,
+    pipeline,
+)
 from maclcore.plots.labels import (
-    confusion,
     cooccurrence,
     cumulative,
-    label_counts,
-    set_frequencies,
+    label_panels,
     set_sizes,
     similarities,
 )
-from maclcore.plots.losses import forces, label_terms, positive_sets
+from maclcore.plots.losses import forces, overlap_terms, positive_sets
+from maclcore.plots.maps import (
+    heatmaps,
+    metric_against_metric,
+    show_interactive,
+    surfaces,
+    surfaces_interactive,
+)
+from maclcore.plots.measures import chance_ranges, rarity_weights, worked_query
 from maclcore.plots.overview import finding
+from maclcore.plots.pair_forces import force_sliders, pair_forces, show_sliders
 from maclcore.plots.results import (
     archive_panels,
-    chance_to_oracle,
     critical_difference,
     differences,
-    label_bars,
-    metric_panels,
-    precision_recall,
+    differences_by_archive,
+    emphasis,
+    folded,
+    group_slopes,
     query_scatter,
 )
 from maclcore.plots.saving import save, show, slug
 from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_style
 from maclcore.plots.table import Table, table
-from maclcore.plots.training import lines, training_curves
-from maclcore.plots.weak import gradients, mark, rise_and_fall
+from maclcore.plots.training import learning_curves, lines, training_curves
+from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
 
 __all__ = [
-    "ablation", "archive_panels", "chance_to_oracle", "colour", "completed_labels", "confusion",
-    "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_over", "finding", "forces", "gallery", "gradients", "heatmaps", "image_grid",
-    "label", "label_bars", "label_chain", "label_counts", "label_terms", "lines", "mark",
-    "metric_panels", "pipeline", "positive_sets", "precision_recall", "query_scatter",
-    "REFERENCE_STYLE", "rise_and_fall", "save", "set_frequencies", "set_sizes", "shares_of_gap",
-    "show", "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table",
-    "Table", "training_curves", "use_style",
+    "ablation", "archive_panels", "chance_ranges", "colour", "completed_labels",
+    "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
+    "differences", "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
+    "force_sliders", "forces", "frame", "from_chance", "gallery", "gradients", "group_slopes",
+    "heat_strip", "heatmaps", "image_grid", "image_table", "label", "label_chain", "label_panels",
+    "learning_curves", "like_pairs", "lines", "mark", "metric_against_metric", "overlap_terms",
+    "pair_forces", "pairs_of", "pipeline", "positive_sets", "printed_beside_chance",
+    "query_scatter", "rarity_weights", "REFERENCE_STYLE", "rise_and_fall", "save", "set_sizes",
+    "shares_of_gap", "show", "show_interactive", "show_sliders", "sign_colour", "sign_of_alpha",
+    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
+    "training_curves", "use_style", "verdict_squares", "worked_query",
 ]  # fmt: skip

@@ -1,17 +1,32 @@
-"""Metrics over the settings of a loss: curves over one, surfaces over two."""
+"""Metrics over one setting of a loss, and the question of the sign of α."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import seaborn as sns
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from maclcore.losses import LOSSES
-from maclcore.plots.style import GREY, REFERENCE_STYLE, SYMBOLS, colour, label, legend
+from maclcore.plots.ends import name_ends
+from maclcore.plots.results import OTHERS, ink
+from maclcore.plots.style import GREY, REFERENCE_STYLE, SYMBOLS, colour, key, label
+
+WIDTH = 8.4
+BANDS = 4  #: more of them over one another are grey
+#: α below zero is blue and above it red, and the nearer to zero the darker
+SIGNS: Colormap = sns.diverging_palette(240, 20, s=90, l=60, center="dark", as_cmap=True)
+SERIES = {"MACL, τ = 1": "#D55E00", "MACL, τ = 0.3": "#E69F00", "MulSupCon": colour("mulsupcon")}
+#: values of α whose points carry them, where they do not run into one another
+NAMED = {"MACL, τ = 1": (-1.5, 0.5, 1.5), "MACL, τ = 0.3": (-1.0, 0.5, 1.5)}
+
+
+def sign_colour(alpha: float, largest: float = 2.5) -> tuple[float, ...]:
+    """The colour of a value of α in every figure: zero is the middle of the palette."""
+    return SIGNS((alpha / largest + 1) / 2)
 
 
 def ablation(
@@ -20,145 +35,207 @@ def ablation(
     metrics: Sequence[str],
     *,
     by: str = "loss",
+    front: Collection[str] = (),
     references: pd.DataFrame | None = None,
     log: bool = False,
 ) -> Figure:
-    """Metrics in percent over the column `x`; one line a value of `by`, mean over the rest; the
-    band is the 95 % t-interval over seeds, where there are several."""
-    lines = runs[by].nunique()
-    size = (3.3 * len(metrics), max(3.1, 0.25 * lines + 0.9))  # as high as its legend
-    fig, axes = plt.subplots(1, len(metrics), figsize=size, squeeze=False)
-    values = runs[by]
-    signed = values.dtype.kind == "f" and values.min() < 0 < values.max()
-    palette = sns.color_palette("icefire" if signed else "viridis", lines)
+    """Metrics in percent over the column `x`; one line a value of `by`, the mean over the rest,
+    with its name at the end.
+
+    Of losses only those of `front` have a colour, a name and, where there are several seeds, the
+    95 % t-interval over them as a band. Values of α have the colours of their signs. A reference
+    row far below the lines is told in the title, as its line would flatten them.
+    """
+    fig, axes = plt.subplots(1, len(metrics), figsize=(WIDTH, 3.0), squeeze=False)
+    values = sorted(runs[by].unique(), key=lambda value: value in front)
     for ax, metric in zip(axes.flat, metrics, strict=True):
-        for i, (value, part) in enumerate(runs.groupby(by, sort=False)):
+        ends: dict[str, tuple[float, str]] = {}
+        for i, value in enumerate(values):
+            part = runs[runs[by] == value]
             of_seed = 100 * part.pivot_table(index=x, columns="seed", values=metric)
+            shade, name = _line(by, value, i / max(len(values) - 1, 1), front)
             mean, n = of_seed.mean(axis=1), of_seed.shape[1]
-            shade = colour(value) if value in LOSSES else palette[i]
-            name = label(value) if value in LOSSES else f"{SYMBOLS.get(by, by)} = {value:g}"
-            name = name.replace("-", "−") if by != "loss" else name
-            ax.plot(mean.index, mean, "o-", color=shade, label=name, ms=4)
-            if n > 1:
+            ax.plot(mean.index, mean, "o-", color=shade, ms=4, lw=1.6 if name else 0.8)
+            if n > 1 and name and (by == "loss" or len(values) <= BANDS):
                 half = of_seed.sem(axis=1) * student.isf(0.025, n - 1)
                 ax.fill_between(mean.index, mean - half, mean + half, color=shade, alpha=0.15, lw=0)
-        low, high = ax.get_ylim()
-        for reference, line in REFERENCE_STYLE.items():
-            if references is None or reference not in set(references["loss"]):
-                continue
-            value = 100 * references.loc[references["loss"] == reference, metric].mean()
-            if value > low - (high - low) / 2:
-                ax.axhline(value, color=GREY, ls=line, lw=1, label=reference)
-            else:  # it would flatten the curves
-                ax.set_title(f"{reference}: {value:.1f}", loc="right", size=9, color=GREY)
-        ax.set(xlabel=SYMBOLS.get(x, x), ylabel=f"{metric} in %")
+            if name:
+                ends[name] = (mean.iloc[-1], ink(shade))
+        _references(ax, references, metric)
+        ax.set_xlabel(SYMBOLS.get(x, x))
         if log:
             tried = sorted(runs[x].unique())
             ax.set_xscale("log")
             ax.set_xticks(tried, [f"{value:g}" for value in tried])
             ax.minorticks_off()
-    legend(fig, "right center")
+    last = axes[0, -1]
+    name_ends(last, last.get_xlim()[1], ends, 0.07 * np.ptp(last.get_ylim()))
     return fig
 
 
-def differences_over(comparison: pd.DataFrame, x: str, by: str, reference: str) -> Figure:
-    """Points by which methods differ from `reference` over the column `x`, with intervals; one line
-    a value of `by`, from rows of `statistics.compare` that have both. One scale for all metrics,
-    logarithmic beyond 3 points."""
-    metrics, near = comparison.index.unique("metric"), 3
-    width = -(-(len(metrics) + 1) // 2)  # with room for the legend
-    fig, axes = plt.subplots(2, width, figsize=(2.7 * width, 5.2), sharey=True, squeeze=False)
-    palette = sns.color_palette("colorblind")
-    low, high = 100 * comparison["low"].min(), 100 * comparison["high"].max()
-    ticks = [v for v in (-50, -20, -10, *range(-near, near + 1), 10, 20, 50) if low < v < high]
-    for ax, metric in zip(axes.flat, metrics, strict=False):
-        ax.axhline(0, color=GREY, lw=1)
-        for i, (value, part) in enumerate(comparison.loc[metric].groupby(by)):
-            part = part.sort_values(x)
-            middle = 100 * part["difference"]
-            ends = abs(100 * part[["low", "high"]].T.to_numpy() - middle.to_numpy())
-            aside = part[x] + 0.04 * i  # or one interval hides the other
-            ax.errorbar(aside, middle, ends, fmt="o-", color=palette[i], ms=4, lw=1.2, label=value)
-        ax.set(title=metric, xlabel=SYMBOLS.get(x, x))
-        ax.set_xticks(sorted(comparison[x].unique()))
-        ax.set_yscale("symlog", linthresh=near)
-        ax.set_yticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
-        ax.minorticks_off()
-    for line in axes:
-        line[0].set_ylabel("points")
-    for ax in axes.flat[len(metrics) :]:
-        ax.axis("off")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    axes[-1, -1].legend(handles, names, title=f"minus {label(reference)}", loc="center")
+def _line(by: str, value: object, place: float, front: Collection[str]) -> tuple[object, str]:
+    """Colour and name of a line; no name for those in the background."""
+    if by == "loss":
+        loss = str(value)
+        known = loss in LOSSES and loss in front
+        return (colour(loss), label(loss)) if known else (OTHERS, "")
+    name = f"{SYMBOLS.get(by, by)} = {value:g}".replace("-", "−")
+    shade = sign_colour(float(value)) if by == "param: alpha" else plt.cm.viridis(0.85 * place)
+    return shade, name
+
+
+def _references(ax: plt.Axes, references: pd.DataFrame | None, metric: str) -> None:
+    low, high = ax.get_ylim()
+    told = []
+    for name, line in REFERENCE_STYLE.items():
+        if references is None or name not in set(references["loss"]):
+            continue
+        value = 100 * references.loc[references["loss"] == name, metric].mean()
+        if value > low - (high - low) / 2:
+            ax.axhline(value, color=GREY, ls=line, lw=1)
+            ax.annotate(f"{name} ", (1, value), xycoords=ax.get_yaxis_transform(), ha="right",
+                        va="bottom", fontsize=9, color=GREY)  # fmt: skip
+        else:
+            told.append(f"{name} {value:.0f}")
+    ax.set_title(f"{metric}, %" + f" ({', '.join(told)})" * bool(told))
+
+
+def like_pairs(rows: pd.DataFrame, gaps: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+    """Above, metrics in percent over the temperature of like pairs, a line a series of
+    `temperatures.like_pairs`; below, MACL minus MulSupCon at equal temperature over α, with the
+    intervals of `temperatures.at_equal_temperature`."""
+    fig, axes = plt.subplots(2, len(metrics), figsize=(WIDTH, 6.2), squeeze=False)
+    for above, below, metric in zip(*axes, metrics, strict=True):
+        for series, part in rows.groupby("series", sort=False):
+            line = part.groupby("T").agg({metric: "mean", "param: alpha": "first"})
+            above.plot(line.index, 100 * line[metric], "o-", color=SERIES[series], ms=4)
+            for T, (value, alpha) in line.iterrows():
+                if alpha in NAMED.get(series, ()):
+                    text = f"α = {alpha:g}".replace("-", "−")
+                    aside = (6, -10) if series == "MACL, τ = 1" or T < 0.1 else (-6, 4)
+                    above.annotate(
+                        text, (T, 100 * value), aside, textcoords="offset points", fontsize=9,
+                        ha="left" if aside[0] > 0 else "right", color=ink(SERIES[series]),
+                    )  # fmt: skip
+        above.margins(y=0.12)
+        above.set(xscale="log", xlabel="T of like pairs (J = 1), logarithmic", title=f"{metric}, %")
+        ticks = [0.05, 0.1, 0.2, 0.5, 1, 2, 4]
+        above.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        above.minorticks_off()
+        below.axhline(0, color=SERIES["MulSupCon"], lw=1.2)
+        for series, part in gaps.loc[metric].groupby("series", sort=False):
+            part = 100 * part.set_index("param: alpha")[["difference", "low", "high"]].sort_index()
+            ends = abs(part[["low", "high"]].T.to_numpy() - part["difference"].to_numpy())
+            below.errorbar(part.index, part["difference"], ends, fmt="o-", ms=4, lw=1.2,
+                           color=SERIES[series])  # fmt: skip
+        below.axvline(0, color=GREY, lw=0.8, ls=":")
+        below.set(xlabel="α", title=f"{metric}: points from MulSupCon at the same T")
+    handles = {name: {"color": shade, "marker": "o", "ms": 4} for name, shade in SERIES.items()}
+    key(fig, {name: style for name, style in handles.items() if name in set(rows["series"])})
     return fig
 
 
-def surfaces(grids: Mapping[str, pd.DataFrame], metric: str, chance: float | None = None) -> Figure:
-    """3-D surfaces of a metric in percent over α (rows) × β (columns), on one z-range; the colours
-    span the surfaces, the axis also the plane at `chance`."""
-    low, high = _range(grids, chance)
-    bottom, top = _range(grids, None)
-    fig = plt.figure(figsize=(4.6 * len(grids), 3.7))
-    for i, (title, grid) in enumerate(grids.items()):
-        ax = fig.add_subplot(1, len(grids), i + 1, projection="3d")
-        beta, alpha = np.meshgrid(grid.columns, grid.index)
-        if chance is not None:
-            corners = np.ix_([0, -1], [0, -1])  # one patch: more of them show their seams
-            plane = np.full((2, 2), chance)
-            ax.plot_surface(alpha[corners], beta[corners], plane, color=GREY, alpha=0.3)
-        ax.plot_surface(
-            alpha, beta, grid.to_numpy(), cmap="viridis", vmin=bottom, vmax=top,
-            edgecolor="0.3", lw=0.5, rstride=1, cstride=1,
-        )  # fmt: skip
-        ax.set(xlabel="α", ylabel="β", zlabel=f"{metric} in %", zlim=(low, high))
-        ax.set_title(title, y=1.0)
-        for axis in ("x", "y"):
-            ax.locator_params(axis=axis, nbins=5)  # more of them run into one another
-            ax.tick_params(axis=axis, pad=-1)
-        ax.view_init(elev=24, azim=-130)
-        ax.set_box_aspect((5, 5, 4), zoom=0.95)  # the z label just fits
-    return fig
+def sign_of_alpha(
+    curve: pd.DataFrame, others: Mapping[str, pd.DataFrame], metrics: Sequence[str], near: float = 4
+) -> Figure:
+    """MACL minus MulSupCon in points over α with intervals, all of it above and within ± `near`
+    below, a column a metric; the paper's α is marked.
 
-
-def surfaces_interactive(grids: Mapping[str, pd.DataFrame], metric: str) -> go.Figure:
-    """The same surfaces for plotly, with values on hover."""
-    low, high = _range(grids, None)
-    fig = go.Figure().set_subplots(
-        1, len(grids), specs=[[{"type": "surface"}] * len(grids)], subplot_titles=list(grids)
+    curve: rows (metric, loss) of `statistics.compare` of one archive, with `alpha` and `weights`,
+    which tells the lines apart; others: the same of further archives by title, drawn as points.
+    """
+    fig, axes = plt.subplots(
+        2, len(metrics), figsize=(WIDTH, 5.6), sharex=True, sharey="row", squeeze=False,
+        height_ratios=(1, 1.2),
+    )  # fmt: skip
+    lines = dict(
+        zip(sorted(curve["weights"].unique()), (SERIES["MACL, τ = 1"], OTHERS), strict=False)
     )
-    scene = {
-        "xaxis_title": "β", "yaxis_title": "α", "zaxis_title": f"{metric} %",
-        "zaxis_range": [low, high],
-    }  # fmt: skip
-    for i, grid in enumerate(grids.values()):
-        fig.add_surface(
-            x=[float(v) for v in grid.columns],
-            y=[float(v) for v in grid.index],
-            z=grid.round(2).to_numpy().tolist(),
-            cmin=low, cmax=high, colorscale="Viridis", showscale=i == 0, row=1, col=i + 1,
-            hovertemplate="α %{y}<br>β %{x}<br>%{z:.2f} %<extra></extra>",
-        )  # fmt: skip
-    fig.update_scenes(scene)
-    fig.update_layout(width=500 * len(grids), height=430, margin={"l": 0, "r": 0, "t": 30, "b": 0})
+    shapes = dict(zip(others, "^sDv", strict=False))
+    for line in axes:
+        for ax, metric in zip(line, metrics, strict=True):
+            ax.axhline(0, color=SERIES["MulSupCon"], lw=1.2)
+            ax.axvline(1.5, color=GREY, lw=1, ls="--")
+            for i, (name, shade) in enumerate(lines.items()):
+                part = curve.loc[metric]
+                part = part[part["weights"] == name].sort_values("alpha")
+                _bars(ax, part, 0.05 * i, fmt="o-", color=shade)
+            for i, (title, table) in enumerate(others.items()):
+                _bars(ax, table.loc[metric], -0.1 - 0.1 * i, fmt=shapes[title], color="black")
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        ax.set_title(metric)
+        ax.annotate("paper's α ", (1.5, 0.04), xycoords=ax.get_xaxis_transform(), ha="right",
+                    fontsize=9, color=GREY)  # fmt: skip
+    for ax in axes[1]:
+        ax.set(ylim=(-near, near), xlabel="α (τ = 0.3)")
+        ax.annotate("MACL better ↑", (0.89, 0.97), xycoords="axes fraction", fontsize=9, color=GREY,
+                    va="top", ha="right")  # fmt: skip
+    axes[0, 0].set_ylabel("points from MulSupCon")
+    axes[1, 0].set_ylabel(f"the same, within ±{near:g}")
+    styles = {name: {"color": shade, "marker": "o", "ms": 4} for name, shade in lines.items()}
+    points = {"color": "black", "ls": "", "ms": 5}
+    key(fig, styles | {title: {**points, "marker": shape} for title, shape in shapes.items()})
     return fig
 
 
-def heatmaps(grids: Mapping[str, pd.DataFrame], metric: str) -> Figure:
-    """The numbers of the surfaces, which depth hides; one colour range."""
-    low, high = _range(grids, None)
-    fig, axes = plt.subplots(1, len(grids), figsize=(4.4 * len(grids), 3.2), squeeze=False)
-    for ax, (title, grid) in zip(axes.flat, grids.items(), strict=True):
-        sns.heatmap(
-            grid, ax=ax, annot=True, fmt=".1f", cmap="viridis", vmin=low, vmax=high,
-            cbar_kws={"label": f"{metric} in %"},
-        )  # fmt: skip
-        ax.set(title=title, xlabel="β", ylabel="α")
-        ax.tick_params(axis="y", rotation=0)
+def _bars(ax: plt.Axes, part: pd.DataFrame, aside: float, **style: object) -> None:
+    """Differences over α with their intervals, moved aside, or one hides the other."""
+    middle = 100 * part["difference"].to_numpy()
+    ends = abs(100 * part[["low", "high"]].T.to_numpy() - middle)
+    ax.errorbar(part["alpha"] + aside, middle, ends, ms=4, lw=1.2, **style)
+
+
+def heat_strip(table: pd.DataFrame, unit: str) -> Figure:
+    """Differences in points (rows × columns) as coloured cells with their numbers, in bold where
+    the interval excludes zero.
+
+    table: rows of `statistics.compare` with `row` and `column`, which name the cell.
+    """
+    shape = [list(dict.fromkeys(table[name])) for name in ("row", "column")]
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.33 * len(shape[0]) + 1.0))
+    wide = (
+        100
+        * table.pivot(index="row", columns="column", values="difference").loc[shape[0], shape[1]]
+    )
+    largest = 1.5 * float(np.nanmax(np.abs(wide.to_numpy())))  # letters stand on it
+    ax.imshow(wide, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto", alpha=0.75)
+    for _, row in table.iterrows():
+        sure = row["low"] > 0 or row["high"] < 0
+        text = f"{100 * row['difference']:+.1f}".replace("-", "−")
+        at = (shape[1].index(row["column"]), shape[0].index(row["row"]))
+        ax.annotate(text, at, ha="center", va="center", fontsize=9,
+                    fontweight="bold" if sure else "normal")  # fmt: skip
+    ax.set_xticks(range(len(shape[1])), shape[1])
+    ax.set_yticks(range(len(shape[0])), shape[0])
+    ax.tick_params(length=0)
+    ax.set_xlabel(unit)
     return fig
 
 
-def _range(grids: Mapping[str, pd.DataFrame], chance: float | None) -> tuple[float, float]:
-    values = np.concatenate([grid.to_numpy().ravel() for grid in grids.values()])
-    low = values.min() if chance is None else min(values.min(), chance)
-    pad = max(0.05 * (values.max() - low), 0.1)
-    return float(low - pad), float(values.max() + pad)
+def pairs_of(gaps: pd.DataFrame, published: pd.DataFrame | None) -> Figure:
+    """Points that a change brings each loss in each metric, with intervals; crosses are published
+    values (methods × metrics, in points).
+
+    gaps: rows (metric, loss) of `difference`, `low`, `high`.
+    """
+    metrics, losses = (list(gaps.index.unique(level)) for level in ("metric", "loss"))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    ax.axhline(0, color=GREY, lw=1)
+    width = 0.8 / len(losses)
+    for i, loss in enumerate(losses):
+        aside = (i - (len(losses) - 1) / 2) * width
+        shade = colour(loss) if loss in ("macl", "mulsupcon") else OTHERS
+        part = 100 * gaps.xs(loss, level="loss").loc[metrics]
+        ends = abs(part[["low", "high"]].T.to_numpy() - part["difference"].to_numpy())
+        at = np.arange(len(metrics)) + aside
+        ax.errorbar(at, part["difference"], ends, fmt="o", color=shade, ms=5, label=label(loss))
+        if published is not None and loss in published.index:
+            ax.plot(at, published.loc[loss, metrics], "x", color="black", ms=6)
+    ax.set_xticks(range(len(metrics)), [metric.replace("@", "\n@") for metric in metrics])
+    ax.set_ylabel("points gained")
+    styles = {label(loss): {"color": colour(loss) if loss in ("macl", "mulsupcon") else OTHERS,
+                            "marker": "o", "ls": ""} for loss in losses}  # fmt: skip
+    if published is not None:
+        styles["published"] = {"color": "black", "marker": "x", "ls": ""}
+    key(fig, styles)
+    return fig

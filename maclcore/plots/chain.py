@@ -23,7 +23,7 @@ MARKERS = {"AN": "o", "EPR": "s", "GC": "D"}
 def label_chain(steps: Mapping[str, str], image: np.ndarray) -> Figure:
     """Boxes from left to right, arrows between them: of each its title and its text; the image
     (3, H, W) stands in the first."""
-    fig, ax = plt.subplots(figsize=(10.4, 2.3))
+    fig, ax = plt.subplots(figsize=(8.4, 2.1))
     ax.set(xlim=(0, 10.4), ylim=(0, 2.3))
     ax.axis("off")
     width = 10.4 / len(steps)
@@ -31,8 +31,8 @@ def label_chain(steps: Mapping[str, str], image: np.ndarray) -> Figure:
         left = i * width
         style = {"boxstyle": "round,pad=0.04", "fc": "#dde8f2" if i % 2 else "0.96", "ec": "0.5"}
         ax.add_patch(FancyBboxPatch((left + 0.1, 0.15), width - 0.45, 2, **style))
-        ax.text(left + 0.2, 2.05, title, fontsize=9, weight="bold", va="top")
-        ax.text(left + 0.17, 1.75 if i else 0.75, text, fontsize=7.5, va="top", linespacing=1.35)
+        ax.text(left + 0.2, 2.05, title, fontsize=9.5, weight="bold", va="top")
+        ax.text(left + 0.17, 1.72 if i else 0.75, text, fontsize=9, va="top")
         if i:
             arrow = {"arrowstyle": "-|>", "color": "0.3"}
             ax.annotate("", (left + 0.06, 1.15), (left - 0.31, 1.15), arrowprops=arrow)
@@ -59,7 +59,7 @@ def completed_labels(
     lines = {name: max(map(len, rows)) for name, rows in kinds.items()}
     heights = [1.7, *(0.2 * count + 0.25 for count in lines.values())]
     fig, axes = plt.subplots(
-        len(heights), len(images), figsize=(1.75 * len(images), sum(heights) + 0.5),
+        len(heights), len(images), figsize=(8.4, sum(heights) + 0.5),
         height_ratios=heights, squeeze=False,
     )  # fmt: skip
     for ax in axes.flat:
@@ -73,7 +73,7 @@ def completed_labels(
             ax.set_ylim(lines[name], -0.3)
             for y, (label, kind) in enumerate(row):
                 mark, shade, weight = KINDS[kind]
-                ax.text(0.02, y, f"{mark} {label}", color=shade, weight=weight, fontsize=8.5,
+                ax.text(0.02, y, f"{mark} {label}", color=shade, weight=weight, fontsize=9,
                         va="top")  # fmt: skip
     marks = {
         f"{mark} {kind}": {"color": shade, "ls": ""} for kind, (mark, shade, _) in KINDS.items()
@@ -97,7 +97,7 @@ def shares_of_gap(shares: Mapping[str, pd.DataFrame], metrics: Sequence[str]) ->
     losses = [list(table.index.unique(0)) for table in shares.values()]
     fig, axes = plt.subplots(
         len(shares), len(metrics), squeeze=False, sharey="row", sharex=True,
-        figsize=(3.1 * len(metrics), sum(0.6 * len(names) + 0.6 for names in losses) + 0.4),
+        figsize=(8.4, sum(0.55 * len(names) + 0.55 for names in losses) + 0.4),
     )  # fmt: skip
     tables = zip(axes, losses, shares.items(), strict=True)
     for line, names, (title, table) in tables:

@@ -63,7 +63,8 @@ def _ours(ax: plt.Axes, way: pd.Series, y: float, marked: Sequence[str], named: 
     others = way[[name for name in losses if name not in marked]]
     ax.plot(others, [y] * len(others), "o", color=GREY, alpha=0.45, ms=7, mec="none")
     for name in (name for name in marked if name in way):
-        ax.plot(way[name], y, "o", color=colour(name), ms=9, mec="white")
+        size = 6 if name == marked[1] else 9  # where two lie on one another both are seen
+        ax.plot(way[name], y, "o", color=colour(name), ms=size, mec="white", zorder=12 - size)
     if named:
         ax.annotate("before\ntraining", (way["frozen"], y - 0.62), ha="center", fontsize=9)
         _names(ax, way, y, [name for name in marked if name in way])

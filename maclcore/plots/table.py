@@ -113,7 +113,10 @@ def _leaders(texts: Sequence[str], aside: Sequence[bool], best: str) -> set[int]
 
 
 def _cell(text: str, tag: str, left: bool, bold: bool = False, wrap: bool = False) -> str:
-    inner = _words(_INTERVAL.sub(r"\2\n\1", text)).replace("\n", "<br>")
+    inner = _words(_INTERVAL.sub(r"\2\n\1", text))
+    inner = re.sub(r"\n(.*)", r"<br><small>\1</small>", inner)
+    if tag == "th":
+        inner = inner.replace("@", "<wbr>@")  # where a long name may go on on the next line
     if not wrap and tag == "td":
         inner = inner.replace(" ", "\N{NO-BREAK SPACE}")
     inner = f"<b>{inner}</b>" if bold else inner

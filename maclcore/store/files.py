@@ -23,6 +23,11 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
         temporary.write_bytes(json_bytes(content))
 
 
+def write_text(file: Path, text: str) -> None:
+    with paths.atomic_path(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def json_bytes(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 

@@ -11,6 +11,7 @@ history.csv        one row an epoch
 per_query.parquet  the seven metrics of every test query, float32
 predictions.parquet  of a training that tells labels: their probabilities for every test image
 weights.safetensors, embeddings.safetensors   in no pack
+README.md          the card of the weights (`maclcore.training.card`), beside these alone
 result.json        metrics and provenance, written last: a run that has it is finished
 transfer.json      what probes have said of it since, by name (`maclcore.experiments.transfer`)
 failure.json       why the last attempt of a sweep failed; removed when the run is finished
@@ -32,7 +33,7 @@ import pandas as pd
 from filelock import AcquireReturnProxy, FileLock, SoftFileLease, Timeout
 from safetensors.numpy import load_file
 
-from maclcore import paths
+from maclcore import paths, reads
 from maclcore.config import Config, nearest
 from maclcore.progress import countdown, say
 from maclcore.store import files, packed, revision
@@ -55,6 +56,7 @@ class Run:
     def find(cls, run_id: str) -> "Run":
         """The finished or unfinished run of that id; ValueError names the nearest one."""
         run = cls(paths.runs_root() / run_id)
+        reads.note([run_id])
         if run.read("config.json") is None:
             known = [run.run_id for run in cls.all()]
             raise ValueError(

@@ -247,3 +247,13 @@ def per_query(runs: pd.DataFrame) -> pd.DataFrame:
             raise ValueError(f"no {metric} of {loss} for query {query}, split {split}, seed {seed}")
     columns = pd.MultiIndex.from_product([METRICS, runs["loss"].unique()], names=["metric", "loss"])
     return values[columns].set_axis(columns, axis=1).astype(float)
+
+
+def histories(runs: pd.DataFrame) -> pd.DataFrame:
+    """Every epoch of rows of `collect()`, a row each, indexed by run_id, in their order; reference
+    rows have none. Columns are those of `Run.history` of any of them."""
+    stored = {run_id: Run.find(run_id).history for run_id in runs.index}
+    stored = {run_id: table for run_id, table in stored.items() if len(table)}
+    if not stored:
+        return pd.DataFrame({"epoch": []}, index=pd.Index([], dtype=object, name="run_id"))
+    return pd.concat(stored, names=["run_id"]).droplevel(1)

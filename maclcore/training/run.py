@@ -21,6 +21,7 @@ from maclcore.progress import say
 from maclcore.store import Run
 from maclcore.store.identity import Source, claim, identify, remember, told
 from maclcore.training import checkpoint, completion, distributed
+from maclcore.training.card import CARD, card
 from maclcore.training.loop import Loop, Method, Outcome, environment
 from maclcore.training.retrieval import Retrieval, network
 from maclcore.training.softcon import SoftCon
@@ -131,6 +132,9 @@ def compute(source: Source, run: Run, on: torch.device, progress: bool) -> None:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(earlier + time.perf_counter() - start, 1),
     }
+    if "weights" in outcome.tensors:
+        text = card(run.run_id, config, archive.labels[split.test], result)
+        store.write_text(run.folder / CARD, text)
     store.write_json(run.folder / store.RESULT, result)
     checkpoint.remove(run.folder)
 

@@ -16,7 +16,10 @@ def stored():
 @pytest.fixture
 def empty(stored):
     runs = runs_of({"oracle": [1.0]})
-    return replace(stored, runs=runs, rare=runs, companions=stored.companions[:0])
+    return replace(
+        stored, runs=runs, rare=runs, companions=stored.companions[:0],
+        one_label=stored.one_label[:0],
+    )  # fmt: skip
 
 
 @pytest.fixture

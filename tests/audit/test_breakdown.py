@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maclcore import load_archive
+from maclcore import load_archive, paths
 from maclcore.audit import breakdown
 from maclcore.evaluation.reference import chance
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.evaluation.statistics import compare
+from maclcore.experiments.paper import METHODS
+from maclcore.experiments.tables import stored_main_tables
 
 NAMES = ["sea", "ship", "dock", "field"]
 
@@ -153,24 +155,6 @@ def test_chance_of_a_label_is_the_mean_over_all_orders():
     assert np.isclose(random, np.mean(aps))
 
 
-def test_confusion_is_that_of_loops(y, z):
-    order = breakdown.ranking(breakdown.cosine(z))
-    table = breakdown.confusion(order, y, k=5)
-    for own in range(4):
-        for other in range(4):
-            shares = []
-            for i, row in enumerate(order):
-                if y[i, own] and (own == other or not y[i, other]):
-                    found = sum(y[j, other] for j in row[:5]) / 5
-                    shares.append(found - sum(y[j, other] for j in row) / 22)
-            assert np.isclose(
-                table[own, other], np.mean(shares) if shares else np.nan, equal_nan=True
-            )
-    assert np.isnan(breakdown.confusion(order, y | True, k=5)[0, 1])
-    whole = breakdown.confusion(order, y, k=22)  # everything is found, as random order would
-    assert np.allclose(whole[~np.isnan(whole)], 0)
-
-
 def test_precision_at_recall_is_that_of_loops(y, z):
     y[4] = False  # a query without anything relevant is left out
     order = breakdown.ranking(breakdown.cosine(z))
@@ -232,3 +216,70 @@ def test_labels_of_the_test_queries_are_the_archives():
     assert np.allclose(counts, np.mean(trained, axis=0))
     with pytest.raises(ValueError, match="synthetic here is not the archive of the runs"):
         breakdown.query_labels(runs.assign(**{"archive: fingerprint": "another"}))
+
+
+def runs_of_two_seeds():
+    rows = [(f"run-{loss}-{seed}", loss, seed) for loss in ("macl", "oml") for seed in (0, 1)]
+    table = pd.DataFrame(rows, columns=["run_id", "loss", "seed"]).set_index("run_id")
+    return table.assign(split_seed=table["seed"], archive="somewhere")
+
+
+def test_groups_of_labels_are_means_of_labels_which_are_means_of_queries(labels, monkeypatch):
+    counts = pd.Series([50, 20, 5, 8], NAMES)
+    runs = runs_of_two_seeds()
+    index = pd.MultiIndex.from_tuples(
+        [(split, split, query) for split, query in labels.index],
+        names=["split_seed", "seed", "query"],
+    )
+    generator = np.random.default_rng(3)
+    values = {loss: pd.Series(generator.random(len(index)), index) for loss in ("macl", "oml")}
+
+    def per_query(part):
+        (loss,) = part["loss"].unique()
+        columns = pd.MultiIndex.from_tuples([("m", loss)], names=["metric", "loss"])
+        return pd.DataFrame({("m", loss): values[loss]}).set_axis(columns, axis=1)
+
+    monkeypatch.setattr(breakdown, "query_labels", lambda _: (labels, counts))
+    monkeypatch.setattr(breakdown, "per_query", per_query)
+    table = breakdown.by_frequency(runs)
+    for run_id, row in runs.iterrows():
+        mine = values[row["loss"]].xs(row["seed"], level="seed")
+        each = {
+            name: np.mean([mine[at] for at in mine.index if labels.loc[at, name]]) for name in NAMES
+        }
+        assert np.isclose(table.loc[(run_id, "rare"), "m"], (each["dock"] + each["field"]) / 2)
+        assert np.isclose(table.loc[(run_id, "medium"), "m"], each["ship"])
+        assert np.isclose(table.loc[(run_id, "frequent"), "m"], each["sea"])
+    assert table.loc[("run-oml-1", "rare"), "labels"] == 2
+
+
+def test_groups_come_from_the_file_or_the_archive_or_not_at_all(monkeypatch, tmp_path):
+    runs, asked = runs_of_two_seeds(), []
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+
+    def measured(part):
+        asked.append(len(part))
+        if "macl" in set(part["loss"]):
+            raise breakdown.ArchiveError("not here")
+        index = pd.MultiIndex.from_product([part.index, breakdown.GROUPS])
+        return pd.DataFrame({"m": 0.5}, index.set_names(["run_id", "group"]))
+
+    monkeypatch.setattr(breakdown, "by_frequency", measured)
+    assert breakdown.stored_by_frequency(runs).empty and asked == [4]
+    one = runs[runs["loss"] == "oml"]
+    assert (breakdown.stored_by_frequency(one)["m"] == 0.5).all()
+    kept = measured(one.assign(loss="oml")) / 2
+    kept.to_csv(tmp_path / breakdown.LABEL_GROUPS)
+    asked.clear()
+    assert (breakdown.stored_by_frequency(one)["m"] == 0.25).all() and asked == []
+
+
+def test_the_stored_main_tables_have_their_label_groups():
+    table = pd.read_csv(paths.paper_root().parent / breakdown.LABEL_GROUPS)
+    stored = stored_main_tables()
+    record = stored[stored["archive"].isin(["dlrsd", "ucm_multilabel", "ml_aid"])]
+    record = record[record["seed"].isin([0, 1, 2]) & record["loss"].isin(METHODS)]
+    assert len(record) >= 192 and set(record.index) <= set(table["run_id"])
+    assert set(table["group"]) == set(breakdown.GROUPS)
+    oracle = table[table["run_id"].isin(record.index[record["loss"] == "oracle"])]
+    assert (oracle["mAP@0.4"] > 0.999).all()

@@ -7,66 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_up import runs_of
 from PIL import Image
-from scipy.stats import ttest_1samp
 
 from maclcore import Config, LabelStatistics, build_loss, train
 from maclcore.audit import evidence
-from maclcore.audit.evidence import describe, lead, method, told
+from maclcore.audit.evidence import describe, method
 from maclcore.data import load_archive, make_split
 from maclcore.evaluation.reference import chance
 from maclcore.evaluation.retrieval import METRICS
-
-
-def test_the_interval_is_that_of_the_paired_t_test():
-    a, b = np.array([0.8, 0.7, 0.9, 0.85]), np.array([0.7, 0.65, 0.7, 0.8])
-    one = lead(runs_of({"macl": a, "lbase": b}), "dlrsd", "macl", ["lbase"], "nDCG@100")
-    expected = ttest_1samp(100 * (a - b), 0).confidence_interval(0.95)
-    mean, low, high, n = one.table.loc["lbase"]
-    assert mean == pytest.approx(100 * (a - b).mean()) and n == 4
-    assert (low, high) == pytest.approx((expected.low, expected.high))
-    words = f"nDCG@100 {mean:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
-    assert told([one]) == f"MACL − LBase, n = 4: {words}"
-
-
-@pytest.mark.parametrize(
-    ("rivals", "status"),
-    [
-        ({"lbase": [0.5, 0.5, 0.51]}, "ahead"),
-        ({"lbase": [0.9, 0.9, 0.91]}, "behind"),
-        ({"lbase": [0.9, 0.5, 0.72]}, "even"),
-        ({"lbase": [0.5, 0.5]}, "missing"),  # two seeds decide nothing
-        ({"lbase": [0.5, 0.5, 0.51], "oml": [0.9, 0.9, 0.91]}, "behind"),
-        ({"lbase": [0.5, 0.5, 0.51], "oml": [0.9, 0.5, 0.72]}, "even"),
-        ({"lbase": [0.5, 0.5, 0.51], "oml": []}, "missing"),
-        ({"lbase": [0.9, 0.9, 0.91], "oml": []}, "behind"),  # whatever the other is
-        ({"lbase": []}, "missing"),
-    ],
-)
-def test_status(rivals, status):
-    runs = runs_of({"macl": [0.7, 0.71, 0.7], **rivals})
-    one = lead(runs, "dlrsd", "macl", list(rivals), "mAP@0.4")
-    assert one.status == status
-    assert lead(runs, "ml_aid", "macl", list(rivals), "mAP@0.4").status == "missing"
-
-
-def test_runs_are_compared_within_one_protocol():
-    few = runs_of({"macl": [0.1, 0.2, 0.3], "lbase": [0.0]}, epochs=100)
-    many = runs_of({"macl": [0.7, 0.7, 0.71], "lbase": [0.6, 0.6, 0.6]})
-    runs = pd.concat([few, many])
-    one = lead(runs, "dlrsd", "macl", ["lbase"], "mAP@0.4")
-    assert one.table.loc["lbase", "mean"] == pytest.approx(10 + 1 / 3)
-    assert "25 epochs" in one.protocol and "some" in one.protocol
-    assert sorted(one.runs) == sorted(many.index)
-    longer = runs_of({"macl": [0.5, 0.5, 0.5], "lbase": [0.6, 0.6, 0.61]}, epochs=50)
-    one = lead(pd.concat([runs, longer]), "dlrsd", "macl", ["lbase"], "mAP@0.4")
-    assert one.status == "behind" and "50 epochs" in one.protocol
-    head = runs_of({"macl": [0.9] * 3, "lbase": [0.6] * 3}, epochs=100, profile="frozen")
-    one = lead(pd.concat([longer, head]), "dlrsd", "macl", ["lbase"], "mAP@0.4")
-    assert one.status == "behind", "of the head alone only where there is nothing else"
-    one = lead(pd.concat([few, head]), "dlrsd", "macl", ["lbase"], "mAP@0.4")
-    assert one.status == "ahead" and "only the head trained" in one.protocol
 
 
 def test_methods_have_one_spelling_and_a_name():
@@ -75,13 +23,6 @@ def test_methods_have_one_spelling_and_a_name():
     assert describe("macl alpha=-0.5 temperature=0.3") == "MACL (α = −0.5, τ = 0.3)"
     assert describe("macl reweight=False") == "MACL (w = 1)"
     assert describe("frozen") == "Frozen"
-
-
-def test_runs_on_another_copy_of_an_archive_are_not_paired(empty):
-    here = runs_of({"macl": [0.9] * 3})
-    there = runs_of({"mulsupcon": [0.5] * 3}, **{"archive: fingerprint": "1"})
-    one = lead(pd.concat([here, there]), "dlrsd", "macl", ["mulsupcon"], "nDCG@100")
-    assert one.status == "missing"
 
 
 def real_archives() -> bool:

@@ -57,11 +57,15 @@ def test_the_sign_is_told_with_its_size_and_certainty():
 
 def test_published_values_are_measured_from_chance():
     table = pd.DataFrame({metric: [9.0, 12.5] for metric in METRICS}, index=["macl", "oml"])
-    sentence = finding(means=means(), published={"A": table})._published()
-    assert "within 2.5 points" in sentence and "6 values of A:" in sentence
-    assert "100 % are above" in sentence
+    runs = pd.DataFrame({"archive": ["dlrsd"] * 2, "archive: title": ["A", "A"]})
+    labels = pd.DataFrame({"mean": 10.0}, [("dlrsd", f"chance {metric}") for metric in METRICS])
+    labels.index = pd.MultiIndex.from_tuples(labels.index)
+    known = {"runs": runs, "published": {"A": table}, "labels": labels}
+    sentence = finding(means=means(), **known)._published()
+    assert "within 2.5 points" in sentence and "6 values of DLRSD:" in sentence
+    assert "100 % lie above" in sentence
     low = means(macl=5.0)  # one of thirteen
-    assert "92 % are above" in finding(means=low, published={"A": table})._published()
+    assert "92 % lie above" in finding(means=low, **known)._published()
 
 
 def test_the_leader_is_who_leads():

@@ -83,3 +83,21 @@ def test_labels_are_found_by_the_names_of_images(tmp_path):
     file.write_text("image,sea,ship\nb,1,0\na,1,1\n")
     found = one_label.labels_by_name(file)
     assert found.loc["a"].tolist() == [True, True] and found.loc["b"].tolist() == [True, False]
+
+
+def test_a_table_has_the_intervals_of_its_own_seeds_alone(table, monkeypatch):
+    rows, labels, runs = table()
+    known = one_label.of_table(rows, labels, 60, "weak_labels")
+    monkeypatch.setattr(one_label, "measured", lambda: known)
+    scores = [runs[run].result["scores"]["macro mAP"] for run in rows.index]
+    rows["test: macro mAP"] = scores
+    found = one_label.of_runs(rows, "weak_labels", "macro mAP")
+    assert np.isclose(found.loc["an", "value"], 100 * np.mean(scores[:2]))
+    assert found.loc["an", "low"] < found.loc["an", "value"] < found.loc["an", "high"]
+    gap = found.loc["an"]
+    assert np.isclose(gap["gap"], found.loc["gc", "value"] - gap["value"])
+    assert gap["gap low"] < gap["gap"] < gap["gap high"] and gap["ahead"] == 1
+    first = one_label.of_runs(rows[rows["seed"] == 0], "weak_labels", "macro mAP")
+    assert np.isclose(first.loc["an", "value"], 100 * scores[0])
+    assert first[["low", "high", "gap low", "ahead"]].isna().all(axis=None)
+    assert one_label.of_runs(rows, "weak_network", "macro mAP")["low"].isna().all()

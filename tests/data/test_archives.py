@@ -10,7 +10,15 @@ import pytest
 from trees import NAMES, fails, image, load, plain, table
 
 from maclcore import paths
-from maclcore.data import ArchiveWarning, cache, describe, load_archive, synthetic
+from maclcore.data import (
+    ArchiveError,
+    ArchiveWarning,
+    at_hand,
+    cache,
+    describe,
+    load_archive,
+    synthetic,
+)
 from maclcore.data.readers import READERS
 
 
@@ -156,3 +164,13 @@ def test_unknown_options_and_sizes(tmp_path):
         load(plain(tmp_path), seed=3)
     with pytest.raises(ValueError, match="image_size is 0"):
         load_archive(tmp_path, image_size=0)
+
+
+def test_at_hand_is_the_first_archive_with_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_DATA", str(tmp_path))
+    table(tmp_path / "told" / "labels.csv", ("image", "sea"), [(name, 1) for name in NAMES])
+    assert at_hand("told", "ml_aid", "synthetic", "mine") == "synthetic"
+    plain(tmp_path / "mine")
+    assert at_hand("told", "mine", "synthetic") == "mine"
+    with pytest.raises(ArchiveError, match=r"(?s)none .* at hand:\ntold: .*\nml_aid: no folder"):
+        at_hand("told", "ml_aid")

@@ -287,7 +287,7 @@ def test_from_a_server_to_a_data_sheet(small, server, tmp_path, capsys, pack, kn
     assert "0 of 6 labels as in Table 3 of the paper; bare soil 12 (not 3,539), building 12" in out
     assert "Gaofen-1" in out and "licence" in out and "WHDLD: 12 images at 6 px, 6 labels" in out
     assert shown(data) == ["whdld"]
-    assert sorted(os.listdir(data / "whdld")) == ["WHDLD", "received.json"]
+    assert sorted(os.listdir(data / "whdld")) == ["WHDLD", "croissant", "received.json"]
     archive = load_archive("whdld", image_size=6)
     assert json.loads((data / "whdld" / "received.json").read_text()) == {
         "archive": "whdld",

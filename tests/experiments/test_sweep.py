@@ -47,6 +47,23 @@ def tell(file, seconds):
     store.write_json(file, {**result, "seconds": seconds})
 
 
+def test_a_sweep_tells_how_far_it_is(config):
+    told = []
+    configs = [config.but(loss="chance"), config.but(loss="oracle")]
+    sweep(configs, progress=lambda done, total: told.append((done, total)))
+    assert told == [(0, 2), (1, 2), (2, 2)]
+    sweep(configs, progress=lambda done, total: told.append((done, total)))
+    assert told[3:] == [(0, 0)]  # nothing is left
+
+
+def test_histories_are_the_epochs_of_runs_that_train(config):
+    rows = sweep([config.but(loss="chance"), config], progress=False)
+    table = store.histories(rows)
+    assert list(table.index) == 2 * [config.run_id]
+    pd.testing.assert_frame_equal(table.reset_index(drop=True), Run.find(config.run_id).history)
+    assert store.histories(rows[:1]).empty
+
+
 @pytest.fixture(scope="module")
 def undisturbed(archive, tmp_path_factory):
     """Runs of the real network, long enough to be killed in the middle, and where they are."""

@@ -5,6 +5,7 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgba
 
 from maclcore import plots
 
@@ -13,11 +14,40 @@ def test_a_gallery_marks_shared_missing_and_surplus_labels():
     images = np.zeros((3, 3, 8, 8), np.uint8)
     labels = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0]], bool)
     fig = plots.gallery([0], {"macl": np.array([[1, 2]])}, images, labels, ("sea", "ship", "dock"))
-    query, first, second = fig.axes
+    query, method, first, second = fig.axes
+    assert method.texts[0].get_text() == "MACL"
     assert query.get_xlabel() == "sea\nship"
     assert first.get_xlabel() == "✓ sea\n− ship\n+ dock"
-    assert second.get_xlabel() == "✓ sea\n✓ ship"
+    assert second.get_xlabel() == "✓ sea, ship"
     assert "0.33" in first.get_title() and "1.00" in second.get_title()
+    edges = [ax.spines["top"].get_edgecolor() for ax in (first, second)]
+    assert edges == [to_rgba(plots.frame(1 / 3)), to_rgba(plots.frame(1))]
+
+
+def test_a_query_is_shown_once_whatever_the_methods():
+    images, labels = np.zeros((3, 3, 8, 8), np.uint8), np.eye(3, dtype=bool)
+    ranked = {method: np.array([[1, 2]]) for method in ("macl", "mulsupcon", "oracle")}
+    fig = plots.gallery([0], ranked, images, labels, ("sea", "ship", "dock"))
+    assert [ax.get_title() for ax in fig.axes[::4] if ax.axison] == ["query"]
+    names = [ax.texts[0].get_text() for ax in fig.axes[1::4]]
+    assert names == ["MACL", "MulSupCon", "Oracle"]
+
+
+def test_many_labels_are_folded_below_their_picture():
+    images, labels = np.zeros((2, 3, 8, 8), np.uint8), np.ones((2, 9), bool)
+    labels[0] = np.arange(9) < 1
+    fig = plots.gallery([0], {"macl": np.array([[1] * 6])}, images, labels, ["bare soil"] * 9)
+    lines = fig.axes[2].get_xlabel().split("\n")
+    assert len(lines) > 4 and max(map(len, lines)) < 16
+
+
+def test_rows_of_pictures_have_their_heads_once():
+    image = np.zeros((3, 8, 8), np.uint8)
+    heads = [["as it is", "turned"]] * 2 + [["epoch 1", "epoch 2"]]
+    fig = plots.image_table([[image] * 2] * 3, ["a", "b", "a"], heads)
+    titles = [ax.get_title() for ax in fig.axes]
+    assert titles == ["as it is", "turned", "", "", "epoch 1", "epoch 2"]
+    assert [ax.get_ylabel() for ax in fig.axes] == ["a", "", "b", "", "a", ""]
 
 
 def test_a_picture_has_room_for_a_title_of_many_lines():
@@ -44,6 +74,13 @@ def test_the_pipeline_shows_its_pictures_and_notes_inside_its_frame():
         assert left <= x0 < x1 <= right and low <= y0 < y1 <= high
     said = {text.get_text() for text in ax.texts}
     assert {f"what is at {place}" for place in places} <= said
+    assert _back(fig) == _back(plots.pipeline(pictures, dict.fromkeys(places, ""))) == 3.1
+    assert _back(plots.pipeline(pictures, dict.fromkeys(places, ""), trained="head")) == 4.65
+
+
+def _back(fig):
+    """To where the gradient goes."""
+    return fig.axes[0].lines[0].get_xdata()[-1]
 
 
 def test_a_contact_sheet_shows_the_query_above_what_was_found_in_order():
@@ -58,8 +95,8 @@ def test_a_contact_sheet_shows_the_query_above_what_was_found_in_order():
     assert [ax.get_title() for ax in shown[:3]] == ["like", "like", "unlike"]
     assert [ax.get_xlabel() for ax in shown[:3]] == ["x", "y", "z"]
     assert [ax.images[0].get_array().max() for ax in shown] == [9, 10, 11, 0, 1, 2, 3]
-    assert shown[3].get_title() == "1 · 0.900" and shown[6].get_title() == "4 · -0.100"
-    assert [ax.get_xlabel() for ax in shown[3:]] == ["a\nsea", "b", "c\nsea\nship", "d\ndock"]
+    assert shown[3].get_title() == "1 · 0.900" and shown[6].get_title() == "4 · −0.100"
+    assert [ax.get_xlabel() for ax in shown[3:]] == ["a\nsea", "b", "c\nsea, ship", "d\ndock"]
     frames = [ax.spines["top"].get_edgecolor() for ax in shown]
     assert frames[0] == frames[1] != frames[2] != frames[3] == frames[6]
     assert plots.contact_sheet(found[:1], images[:1], like, {}, columns=3).axes[3].axison

@@ -5,60 +5,77 @@ import pandas as pd
 
 from maclcore import plots
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.losses import LOSSES
 
 
 def dots(ax, marker="o"):
     return [line for line in ax.lines if line.get_marker() == marker]
 
 
-def test_every_run_is_a_point_in_its_colour_and_every_reference_a_line(runs):
-    fig = plots.metric_panels(runs)
-    panels = [ax for ax in fig.axes if ax.get_title() in METRICS]
-    assert [ax.get_title() for ax in panels] == list(METRICS)
-    for ax in panels:
-        drawn = {
-            line.get_color(): line.get_xdata() for line in ax.lines if line.get_marker() == "o"
-        }
-        for name, loss in LOSSES.items():
-            value = 100 * runs.loc[runs["loss"] == name, ax.get_title()].item()
-            assert np.allclose(drawn[loss.colour], value)
-        vertical = {
-            line.get_xdata()[0] for line in ax.lines if line.get_linestyle() in (":", "-.", "--")
-        }
-        wanted = 100 * runs.loc[runs["loss"].isin(plots.REFERENCE_STYLE), ax.get_title()]
-        assert set(wanted) <= vertical
-
-
-def intervals_of(runs):
-    rows = {(metric, row["loss"]): row[metric] for metric in METRICS for _, row in runs.iterrows()}
-    mean = pd.Series(rows).rename_axis(["metric", "loss"])
-    return pd.DataFrame({"mean": mean, "low": mean - 0.05, "high": mean + 0.1})
-
-
-def test_every_archive_has_its_row_of_panels_framed_by_its_references(runs):
-    other = runs[runs["loss"].isin(["chance", "macl", "oracle"])].copy()
-    other[list(METRICS)] = other[list(METRICS)] / 2
-    again = other[other["loss"] != "macl"].assign(seed=1)
-    again[list(METRICS)] += 0.01
-    other = pd.concat([other, again])
-    archives = {"A": (runs, None, intervals_of(runs)), "B": (other, None, None)}
-    fig = plots.archive_panels(archives)
+def test_every_run_is_as_far_from_chance_to_oracle_as_it_is(runs):
+    other = runs[runs["loss"].isin(["chance", "macl", "mulsupcon", "oracle"])].assign(seed=1)
+    published = pd.DataFrame({m: [10.0, 90.0] for m in METRICS}, index=["macl", "oml"])
+    order = ["mulsupcon", "macl", "oml"]
+    fig = plots.archive_panels({"A": (runs, published), "B": (other, None)}, order, "oml")
     axes = np.array(fig.axes).reshape(2, len(METRICS))
     assert [line[0].get_ylabel() for line in axes] == ["A", "B"]
-    assert [t.get_text() for t in axes[1, 0].get_yticklabels()] == ["MACL"]
-    for line, (part, *_) in zip(axes, archives.values(), strict=True):
-        for ax, metric in zip(line, METRICS, strict=True):
-            frame = {x.get_xdata()[0] for x in ax.lines if x.get_linestyle() in (":", "--", "-.")}
-            references = part[part["loss"].isin(plots.REFERENCE_STYLE)]
-            seeds = (100 * references[metric]).groupby(references["loss"])
-            assert np.allclose(sorted(frame), sorted(seeds.mean()))
-            spans = sorted((p.get_x(), p.get_x() + p.get_width()) for p in ax.patches)
-            assert np.allclose(spans, sorted(zip(seeds.min(), seeds.max(), strict=True)))
-    bars = [line.get_xdata() for line in axes[0, 0].lines if line.get_lw() == 4]
-    values = 100 * runs.set_index("loss").loc[list(LOSSES), METRICS[0]]
-    assert np.allclose(bars, np.stack([values - 5, values + 10], axis=1))
-    assert not [line for line in axes[1, 0].lines if line.get_lw() == 4]
+    assert [t.get_text() for t in axes[1, 0].get_yticklabels()] == ["MulSupCon", "MACL", "OML"]
+    means = runs.set_index("loss")[list(METRICS)]
+    low, high = means.loc["chance"], means.loc["oracle"]
+    for ax, metric in zip(axes[0], METRICS, strict=True):
+        for dot, method in zip(dots(ax), order, strict=True):
+            way = (means.loc[method, metric] - low[metric]) / (high[metric] - low[metric])
+            assert np.allclose(dot.get_xdata(), way) and dot.get_ydata() == [order.index(method)]
+        crosses = [line.get_xdata()[0] for line in dots(ax, "x")]
+        wanted = (np.array([0.1, 0.9]) - low[metric]) / (high[metric] - low[metric])
+        assert np.allclose(crosses, wanted)
+    assert dots(axes[0, 0])[2].get_color() == plots.colour("oml")
+    assert not [line for ax in axes[1] for line in dots(ax, "x")]
+
+
+def test_panels_are_shaded_where_published_values_are_at_chance(runs):
+    means = runs.set_index("loss")[list(METRICS)]
+    near = pd.DataFrame([100 * means.loc["chance"]] * 2, index=["macl", "oml"])
+    for published, shaded in (
+        (near, 7),
+        (near + 100 * (means.loc["oracle"] - means.loc["chance"]), 0),
+    ):
+        fig = plots.archive_panels({"A": (runs, published)}, ["macl", "oml"], "oml")
+        assert sum(bool(ax.patches) for ax in fig.axes) == shaded
+        assert ("published ≈ chance" in [t.get_text() for ax in fig.axes for t in ax.texts]) == (
+            shaded > 0
+        )
+
+
+def gaps_of(name, values, metrics=("m", "n")):
+    index = pd.MultiIndex.from_product([["A", "B"], values, ["macl", "oml"]])
+    numbers = np.arange(len(index)) / 100
+    table = {"difference": numbers, "low": numbers - 0.05, "high": numbers + 0.1}
+    return pd.DataFrame(table, index.set_names(["archive", name, "loss"]))
+
+
+def test_differences_stand_in_the_panel_of_their_archive_by_metric():
+    gaps = gaps_of("metric", ["m", "n"])
+    fig = plots.differences_by_archive(gaps, ["oml", "mulsupcon", "macl"], "oml", ("m", "n"))
+    for ax, archive in zip(fig.axes, "AB", strict=True):
+        assert ax.get_title() == archive
+        for metric, marker in zip("mn", "os", strict=True):
+            for dot, method in zip(dots(ax, marker), ["oml", "macl"], strict=True):
+                assert dot.get_xdata() == 100 * gaps.loc[(archive, metric, method), "difference"]
+        bars = [line.get_xdata() for line in ax.lines if line.get_lw() == 1.5]
+        assert np.allclose(bars[0], 100 * gaps.loc[(archive, "m", "oml"), ["low", "high"]])
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["OML", "MACL"]
+
+
+def test_slopes_over_label_groups_are_those_of_the_table():
+    gaps = gaps_of("group", ["rare", "medium", "frequent"])
+    fig = plots.group_slopes(gaps, "oml", "m")
+    for ax, archive in zip(fig.axes, "AB", strict=True):
+        lines = {line.get_color(): line for line in dots(ax)}
+        for method in ("macl", "oml"):
+            wanted = 100 * gaps.loc[archive].xs(method, level="loss")["difference"]
+            assert np.allclose(lines[plots.colour(method)].get_ydata(), wanted)
+    names = {text.get_text().strip() for text in fig.axes[-1].texts}
+    assert names == {"MulSupCon", "MACL", "OML"}
 
 
 def test_differences_are_filled_where_they_are_not_luck():
@@ -82,11 +99,13 @@ def test_differences_are_filled_where_they_are_not_luck():
 
 def test_the_critical_difference_diagram_has_each_method_at_its_rank():
     ranks = pd.Series({"macl": 4.0, "lbase": 1.2, "simdis": 2.8, "oml": 2.0})
-    fig = plots.critical_difference(ranks, 1.0, [(1.2, 2.0), (2.0, 2.8)])
+    fig = plots.critical_difference(ranks, 1.0, [(1.2, 2.0), (2.0, 2.8)], "lbase")
     (ax,) = fig.axes
     for method, rank in ranks.items():
-        (leg,) = [line for line in ax.lines if line.get_color() == plots.colour(method)]
-        assert leg.get_xdata()[0] == rank and leg.get_ydata()[0] == 0
+        (leg,) = [
+            line for line in ax.lines if line.get_xdata()[0] == rank and len(line.get_xdata()) == 3
+        ]
+        assert leg.get_ydata()[0] == 0 and leg.get_color() == plots.emphasis(method, "lbase")
         name = f" {plots.label(method)} ({rank:.1f}) "
         (text,) = [text for text in ax.texts if text.get_text() == name]
         assert text.xy == (leg.get_xdata()[-1], leg.get_ydata()[-1])
@@ -96,33 +115,17 @@ def test_the_critical_difference_diagram_has_each_method_at_its_rank():
         assert low < first < last < high and high - low < last - first + 0.1
 
 
-def test_labels_stand_in_order_of_their_frequency():
-    counts = pd.Series({"sea": 40, "ship": 9, "dock": 3})
-    groups = pd.Series({"sea": "frequent", "ship": "rare", "dock": "rare"})
-    table = pd.DataFrame(
-        {"macl": [0.5, 0.4, 0.1], "oml": [0.6, 0.3, 0.2], "chance": [0.3, 0.2, 0.05]}, counts.index
-    )
-    fig = plots.label_bars(table, counts, groups, "mAP@0.4")
-    left, right = fig.axes
-    assert [t.get_text() for t in left.get_yticklabels()] == ["dock", "ship", "sea"]
-    assert dots(left)[0].get_xdata().tolist() == [3, 9, 40]
-    for bars, method in zip(right.containers, ["macl", "oml"], strict=True):
-        widths = [bar.get_width() for bar in bars]
-        assert np.allclose(widths, 100 * table.loc[["dock", "ship", "sea"], method])
-    (chance,) = right.collections
-    assert np.allclose([path.vertices[0, 0] for path in chance.get_paths()], [5, 20, 30])
-    assert [line.get_ydata()[0] for line in right.lines] == [1.5]  # between rare and frequent
-    assert [text.get_text().strip() for text in right.texts] == ["frequent", "rare"]
+def test_folded_tables_are_there_on_a_click_and_as_text():
+    table = plots.table(pd.DataFrame({"x": [1.5]}, ["macl"]), "of `smoke`")
+    folded = plots.folded("all numbers", table)
+    html = folded._repr_html_()
+    assert html.startswith("<details><summary>all numbers</summary><table") and "1.5" in html
+    assert repr(folded) == f"all numbers\n\n{table!r}"
 
 
-def test_precision_over_recall_has_a_line_a_method_in_each_panel():
-    recall = pd.Index([0.5, 1.0], name="recall")
-    curves = {
-        name: pd.DataFrame({0.0: [1.0, 0.9], 0.4: [0.5, value]}, recall)
-        for name, value in (("macl", 0.3), ("chance", 0.1))
-    }
-    fig = plots.precision_recall(curves)
-    assert [ax.get_title() for ax in fig.axes] == ["relevant: J > 0", "relevant: J ≥ 0.4"]
-    ours, chance = fig.axes[1].lines
-    assert np.allclose(ours.get_ydata(), [50, 30]) and ours.get_color() == plots.colour("macl")
-    assert np.allclose(chance.get_ydata(), [50, 10]) and chance.get_linestyle() == ":"
+def test_the_two_values_of_each_query_and_the_names_of_some():
+    x, y = pd.Series([0.2, 0.9], name="mulsupcon"), pd.Series([0.1, 1.0], name="macl")
+    (ax,) = plots.query_scatter(x, y, "nDCG@100", {"rare": 1}).axes
+    assert ax.lines[1].get_xydata().tolist() == [[20, 10], [90, 100]]
+    assert ax.lines[2].get_xydata().tolist() == [[90, 100]]
+    assert ax.get_xlabel() == "nDCG@100 of MulSupCon, %" and ax.texts[0].get_text() == "rare"

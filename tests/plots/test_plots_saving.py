@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from maclcore import plots
+from maclcore import Run, collect, paths, plots, reads
+from maclcore.experiments import paper
+from maclcore.experiments.sweep import stored
+from maclcore.plots import saving
 
 
 def test_figures_of_real_archives_go_where_git_does_not_look(tmp_path, monkeypatch):
@@ -102,6 +105,7 @@ def test_a_colour_map_is_shown_in_all_its_colours(shown, tmp_path):
 
 def test_what_is_saved_is_what_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    monkeypatch.setattr(reads, "RUNS", {})  # their ids take bytes, too
     y = np.arange(9.0)
     fig = plots.heatmaps({"a": pd.DataFrame(np.outer(y, y))}, "mAP")
     fig.draw_without_rendering()
@@ -112,3 +116,27 @@ def test_what_is_saved_is_what_is_drawn(tmp_path, monkeypatch):
         assert len(drawn.convert("RGB").getcolors(1 << 20)) > 256
         assert np.array_equal(ours.convert("RGB"), drawn.convert("RGB"))
     assert saved.stat().st_size < (tmp_path / "drawn.png").stat().st_size
+
+
+def test_a_figure_says_which_runs_had_been_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_FIGURES", str(tmp_path))
+    monkeypatch.setattr(reads, "RUNS", {})
+    before = plots.save(plt.figure(), "before")
+    reads.note(["b", "a", "b"])
+    after = plots.save(plt.figure(), "after")
+    assert saving.runs_of(before) == [] and saving.runs_of(after) == ["a", "b"]
+    plt.figure().savefig(tmp_path / "other.png")
+    assert saving.runs_of(tmp_path / "other.png") is None
+
+
+def test_rows_that_are_picked_from_the_store_count_as_read(monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(paths.ROOT / "results"))
+    monkeypatch.setattr(reads, "RUNS", {})
+    collect()
+    assert reads.RUNS == {}
+    weights = "resnet18_imagenet_layer1-3"
+    configs = paper.main_tables("quick", "dlrsd", (0,), weights=weights)
+    rows = stored(configs)
+    assert set(reads.RUNS) == set(rows.index)
+    other = Run.find(collect().index.difference(rows.index)[0])
+    assert set(reads.RUNS) == {*rows.index, other.run_id}

@@ -35,3 +35,21 @@ def test_rise_and_fall_marks_the_best_epoch_and_the_trigger(trigger):
     least, most = fig.axes[0].lines[1], fig.axes[2].lines[1]
     assert least.get_xydata().tolist() == [[2, 1]] and most.get_xydata().tolist() == [[2, 3]]
     assert [len(ax.lines) for ax in fig.axes] == [2 + bool(trigger)] * 4
+
+
+def test_dots_stand_at_their_values_and_marked_ones_have_their_colour():
+    table = pd.DataFrame({"value": [2.0, -1.0], "low": [1.0, np.nan], "high": [3.0, np.nan]})
+    table.index = ["gc", "λ = 1"]
+    fig = plots.dots_by_archive(
+        {"A": table, "B": table.iloc[:1]}, "points", lines={"A": {"ceiling": 5.0}},
+        marked={"gc": "red"},
+    )  # fmt: skip
+    first, second = fig.axes
+    dots = [line for line in first.lines if line.get_marker() == "o"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in dots] == [(2.0, 0), (-1.0, 1)]
+    assert dots[0].get_color() == "red" != dots[1].get_color()
+    assert [text.get_text().strip() for text in first.texts] == ["+2.0", "−1.0", "ceiling"]
+    assert [text.get_text() for text in first.get_yticklabels()] == ["AdaGC", "λ = 1"]
+    assert [text.get_text().strip() for text in second.texts] == ["+2.0"]
+    bars = [list(line.get_xdata()) for line in first.lines if line.get_linewidth() == 2]
+    assert bars[0] == [1.0, 3.0] and np.isnan(bars[1]).all()

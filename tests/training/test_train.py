@@ -55,7 +55,7 @@ def test_a_run_is_stored_found_and_not_repeated(archive, results):
     left = {file.name for file in run.folder.iterdir()}
     small_files = {"config.json", "identity.json", "history.csv", "log.jsonl", "result.json"}
     small_files |= {"per_query.parquet", "run.lock"}
-    assert left == small_files | {"weights.safetensors", "embeddings.safetensors"}
+    assert left == small_files | {"weights.safetensors", "embeddings.safetensors", "README.md"}
     # means of the stored per-query values are the stored metrics
     mean = run.per_query.mean()
     assert {k: pytest.approx(v, abs=1e-6) for k, v in run.metrics.items()} == mean.to_dict()

@@ -6,11 +6,14 @@ A claim is judged by the first of these that can speak:
    by the paper's own tables".
 2. *A computation*, for claims about a formula or about labels: "reproduced" if the property holds,
    else "not reproduced".
-3. *Stored runs*, paired by seed. A method is ahead of a rival if the 95 % t-interval of the mean
-   difference lies above 0, behind if below, even if it contains 0; fewer than three seeds decide
-   nothing. "Reproduced" asks it to be ahead of every rival in each quantity that the claim names
-   (or in most, where it says so), "not reproduced" to be behind in so many that this is out of
-   reach. Else "undecided": runs are missing, or even. Intervals are not corrected for their number.
+3. *Stored runs*, paired by seed. A method is ahead of a rival if the 95 % interval of the mean
+   difference lies above 0, behind if it lies below, and even with it if the interval holds 0;
+   fewer than three seeds decide nothing. "Reproduced" asks it to be ahead of every rival in each
+   quantity that the claim names (or in most, where it says so), "not reproduced" to be behind in
+   so many that this is out of reach. Else "undecided": runs are missing, or even. Intervals are
+   over seeds, splits and queries, those of `statistics.compare`, or, where the store has no values
+   of queries, over seeds alone (Student's t), which the row then says. They are not corrected for
+   their number.
 
 MACL is printed without the temperature of 0.3 that §4.2 lists. Where it is held against other
 losses or its own parts, it is tried with τ = 0.3 too, if the store has that: either reading may

@@ -8,14 +8,15 @@ from maclcore.audit.claims.rules import (
     NDCG,
     NDCG_SIM,
     NOT_TESTABLE,
+    PRINTED,
     SIM,
     UNDECIDED,
     Finding,
     claim,
     from_runs,
-    leads_of,
 )
-from maclcore.audit.evidence import ARCHIVES, Evidence, difference, lead, method
+from maclcore.audit.evidence import ARCHIVES, Evidence, method
+from maclcore.audit.leads import difference, lead, leads
 from maclcore.experiments.paper import AXES, SIGNS
 from maclcore.losses import method_label
 
@@ -35,15 +36,17 @@ def both_needed(e: Evidence) -> Finding:
     readings = []
     for given in ({}, {"temperature": 0.3}):
         without = method("macl", reweight=False, **given)
-        readings.append(leads_of(e.runs, "dlrsd", method("macl", **given), [without], [SIM, NDCG]))
+        readings.append(leads(e.runs, "dlrsd", method("macl", **given), [without], [SIM, NDCG]))
     found = from_runs(f"best mAP: T alone {alone:.1f}, w and T near {both:.1f}", readings)
     without_alpha = quoted(e, "Fig. 9d", setting="best")
     why = (
-        f"The best value without w is {alone - both:+.1f} points from the best with both. (Without "
-        f"the part of α it is {without_alpha - both:+.1f}, as the claim has it.)"
+        f"Without w the best value is {alone - both:+.1f} points from the best with both, without "
+        f"α {without_alpha - both:+.1f}. Ours, with w against w = 1: {found.why}"
     )
-    verdict = CONTRADICTED if alone >= both else found.verdict
-    return found._replace(verdict=verdict, why=f"{why} Ours, with w against w = 1: {found.why}")
+    if alone < both:
+        return found._replace(why=why)
+    number = f"{alone - both:+.1f} points without w"
+    return found._replace(verdict=CONTRADICTED, why=why, number=number, setting=PRINTED)
 
 
 @claim("ablation-level", "implied by Fig. 9 and Table 4")
@@ -57,7 +60,9 @@ def ablation_level(e: Evidence) -> Finding:
         f"Table 7 {bare:.2f} without pretraining. The setting of the ablation is not given."
     )
     paper = f"Fig. 9: at most {best:.1f}; Table 4: {printed:.2f}"
-    return Finding(CONTRADICTED if best < printed - 0.5 else UNDECIDED, paper, "", why)
+    verdict = CONTRADICTED if best < printed - 0.5 else UNDECIDED
+    number = f"{best - printed:+.1f} points"
+    return Finding(verdict, paper, "", why, number=number, setting=PRINTED)
 
 
 @claim("hyperparameters", "§4.2, Fig. 9")
@@ -69,7 +74,8 @@ def chosen(e: Evidence) -> Finding:
         "Where the text locates a best β it is 1.0, ten times the value chosen, and Fig. 9c puts "
         "the best α near 0.5; stability has no figure, and the split of Fig. 9 is not named."
     )
-    return Finding(NOT_TESTABLE, f"{paper}; chosen: 1.5, 0.1", "", why)
+    paper = f"{paper}; chosen: 1.5, 0.1"
+    return Finding(NOT_TESTABLE, paper, "", why, number="β 0.1, best at 1.0", setting=PRINTED)
 
 
 @claim("best-alpha", "Fig. 9a")
@@ -82,7 +88,7 @@ def best_alpha(e: Evidence) -> Finding:
     for setting, alphas in settings:
         at = partial(method, "macl", reweight=False, **setting)
         rivals = [at(alpha=alpha) for alpha in alphas if alpha != 1.5]
-        readings.append(leads_of(e.runs, "dlrsd", at(), rivals, [SIM]))
+        readings.append(leads(e.runs, "dlrsd", at(), rivals, [SIM]))
     return from_runs(f"Fig. 9a: best at α = 1.5, β = 1.0 ({value:.1f})", readings)
 
 
@@ -91,7 +97,7 @@ def partial_overlap(e: Evidence) -> Finding:
     """Temperatures by overlap (α > 0) improve the ranking of partial similarity."""
     flat = (method("macl", alpha=0.0), method("macl", alpha=0.0, temperature=0.3))
     pairs = zip(MACL, flat, strict=True)
-    readings = [leads_of(e.runs, "dlrsd", a, [b], [NDCG_SIM, NDCG]) for a, b in pairs]
+    readings = [leads(e.runs, "dlrsd", a, [b], [NDCG_SIM, NDCG]) for a, b in pairs]
     return from_runs("no figure", readings)
 
 
@@ -99,10 +105,10 @@ def partial_overlap(e: Evidence) -> Finding:
 def temperature_rises(e: Evidence) -> Finding:
     """mAP rises with τ from 0.1 to 0.3."""
     rivals = [method("mulsupcon", temperature=t) for t in (0.1, 0.2)]
-    leads = leads_of(e.runs, "dlrsd", "mulsupcon", rivals, [SIM])
+    both = leads(e.runs, "dlrsd", "mulsupcon", rivals, [SIM])
     rivals = [method("macl", temperature=t) for t in (0.1, 0.2)]
-    leads += leads_of(e.runs, "dlrsd", MACL[1], rivals, [SIM])
-    return from_runs("Fig. 10, all archives: best at 0.3, the largest tried", [leads])
+    both += leads(e.runs, "dlrsd", MACL[1], rivals, [SIM])
+    return from_runs("Fig. 10, all archives: best at 0.3, the largest tried", [both])
 
 
 @claim("learning-rate-wg", "§5.4.4", archive="dlrsd", loss="wg_macl")
@@ -113,7 +119,7 @@ def learning_rate(e: Evidence, archive: str, loss: str) -> Finding:
         quoted(e, "§5.4.4", archive=archive, setting=f"lr = {v}") for v in ("0.1", "0.001")
     )
     rivals = [method(loss, lr=v) for v in (0.1, 0.01)]
-    readings = [leads_of(e.runs, archive, loss, rivals, [SIM])]
+    readings = [leads(e.runs, archive, loss, rivals, [SIM])]
     return from_runs(f"{SIM}: {low:.2f} at 0.1, {high:.2f} at 0.001", readings)
 
 
@@ -134,7 +140,8 @@ def pretraining_helps(e: Evidence) -> Finding:
         f"(by {-lost.max():.2f} to {-lost.min():.2f}), most of all {worst[2]} of "
         f"{method_label(worst[1])} on {ARCHIVES[worst[0]]}."
     )
-    return Finding(CONTRADICTED, paper, "", why)
+    number = f"{len(lost)} of {gain.size} fall"
+    return Finding(CONTRADICTED, paper, "", why, number=number, setting=PRINTED)
 
 
 @claim("pretraining-gap", "§5.4.3, Table 7")
@@ -145,7 +152,7 @@ def pretraining_gap(e: Evidence) -> Finding:
     paper = "; ".join(
         f"{ARCHIVES[a]} {r.wg_macl:+.2f} to {r.macl:+.2f}" for a, r in gain.iterrows()
     )
-    leads = [
+    gains = [
         difference(
             *(lead(e.runs, a, m, [method(m, weights="none")], SIM) for m in ("wg_macl", "macl"))
         )
@@ -153,4 +160,4 @@ def pretraining_gap(e: Evidence) -> Finding:
     ]
     if (gain["wg_macl"] <= gain["macl"]).any():
         return Finding(CONTRADICTED, paper, "", "Not on every archive.")
-    return from_runs(paper, [leads])
+    return from_runs(paper, [gains])

@@ -8,10 +8,12 @@ an image was known, and by two columns of retrieval for SoftCon. Which numbers, 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
 import torch
 
 from maclcore.audit.claims.formulas import small_batch
 from maclcore.audit.claims.rules import (
+    FORMULA,
     MEDIUM,
     NOT_REPRODUCED,
     NOT_TESTABLE,
@@ -21,7 +23,9 @@ from maclcore.audit.claims.rules import (
     claim,
     from_runs,
 )
-from maclcore.audit.evidence import Evidence, Lead, lead, method
+from maclcore.audit.evidence import Evidence, method
+from maclcore.audit.leads import Lead, leads
+from maclcore.audit.one_label import REFERENCE
 from maclcore.losses import WEAK_LOSSES, lbase, softcon
 
 LABELS = "macro mAP"
@@ -29,7 +33,7 @@ RIVALS = tuple(name for name in WEAK_LOSSES if name not in ("gc", "full"))
 UNKNOWN = "no table could be had"
 
 
-def leads(
+def by_archive(
     e: Evidence, experiment: str, name: str, rivals: Sequence[str], *metrics: str
 ) -> list[Lead]:
     """One an archive that has such runs, and metric, which then names it; of that experiment."""
@@ -39,11 +43,29 @@ def leads(
     rows = rows[rows["experiment"] == experiment]
     own, others = rows[rows["method"] == name], rows[rows["method"].isin(rivals)]
     titles = own[own["archive"].isin(others["archive"])].groupby("archive")["archive: title"]
-    return [
-        replace(lead(rows, archive, name, rivals, metric), metric=f"{metric} ({title})")
-        for archive, title in titles.first().items()
-        for metric in metrics
-    ]
+    found = []
+    for archive, title in titles.first().items():
+        for one in leads(rows, archive, name, rivals, metrics):
+            known = measured(e, experiment, archive, one) if one.metric == LABELS else one.intervals
+            found.append(replace(one, metric=f"{one.metric} ({title})", intervals=known))
+    return found
+
+
+def measured(e: Evidence, experiment: str, archive: str, one: Lead) -> pd.DataFrame:
+    """Of `one_label.csv` low and high over seeds and images, in percent points, of those of a
+    lead's rivals that were measured with the same seeds and the same result."""
+    rows, found = e.one_label, {}
+    rows = rows[(rows["experiment"] == experiment) & (rows["archive"] == archive)]
+    rows = rows[rows["metric"] == one.metric].set_index("loss")
+    for rival, column in one.gaps.items() if one.name == REFERENCE else ():
+        seeds = " ".join(map(str, sorted(column.dropna().index)))
+        if rival in rows.index and rows.loc[rival, "seeds"] == seeds:
+            gap, low, high = -100 * rows.loc[
+                rival, ["difference", "difference: high", "difference: low"]
+            ].astype(float)
+            if abs(gap - column.mean()) < 0.01:
+                found[rival] = low, high
+    return pd.DataFrame.from_dict(found, orient="index", columns=["low", "high"], dtype=float)
 
 
 @claim("softcon-single-label", "SoftCon, Fig. 3")
@@ -65,7 +87,10 @@ def single_label(e: Evidence) -> Finding:
         "softmax it is that contrast, as targets of a sigmoid, pair by pair, it is not."
     )
     verdict = REPRODUCED if gap["softmax"] < 1e-6 else NOT_REPRODUCED
-    return Finding(verdict, "Fig. 3 (c)", f"difference: {ours}", why)
+    number = f"{gap['softmax']:.0e} apart"
+    return Finding(
+        verdict, "Fig. 3 (c)", f"difference: {ours}", why, number=number, setting=FORMULA
+    )
 
 
 FORMS = ("softmax", "sigmoid")
@@ -76,7 +101,7 @@ def soft_part(e: Evidence) -> Finding:
     """Soft targets from label sets help beside plain contrast: they resolve a too strict matching
     of positives in complex scenes."""
     read = (method("softcon"), method("softcon", average="candidates"))
-    readings = [leads(e, "soft_weight", name, ["infonce"], SIM, MEDIUM) for name in read]
+    readings = [by_archive(e, "soft_weight", name, ["infonce"], SIM, MEDIUM) for name in read]
     found = from_runs("weight 0.1, as others pass it on", readings)
     said = "Read as: above the contrast alone in retrieval by label sets. "
     return found._replace(why=said + found.why)
@@ -86,13 +111,13 @@ def soft_part(e: Evidence) -> Finding:
 def transfer(e: Evidence) -> Finding:
     """SoftCon's models are better than most in 10 of 11 downstream tasks."""
     why = "Of ResNet-50 and vision transformers trained on 780,371 images; neither is at hand."
-    return Finding(NOT_TESTABLE, "10 of 11 tasks", "", why)
+    return Finding(NOT_TESTABLE, "10 of 11 tasks", "", why, number="10 of 11 tasks")
 
 
 @claim("adagc-best", "AdaGC, Key features")
 def best(e: Evidence) -> Finding:
     """Calibration makes labels from one an image more complete than other methods do."""
-    found = from_runs(UNKNOWN, [leads(e, "weak_labels", "gc", RIVALS, LABELS)])
+    found = from_runs(UNKNOWN, [by_archive(e, "weak_labels", "gc", RIVALS, LABELS)])
     said = f"Read as: macro mAP above that of each of {len(RIVALS)} losses, only the head trained. "
     return found._replace(why=said + found.why)
 
@@ -101,7 +126,7 @@ def best(e: Evidence) -> Finding:
 def whole_network(e: Evidence) -> Finding:
     """The same where the whole network trains."""
     rivals = ("an", "epr", "role")
-    found = from_runs(UNKNOWN, [leads(e, "weak_network", "gc", rivals, LABELS)])
+    found = from_runs(UNKNOWN, [by_archive(e, "weak_network", "gc", rivals, LABELS)])
     said = "Against AN, EPR and ROLE. "
     return found._replace(why=said + found.why)
 
@@ -111,7 +136,7 @@ def two_averages(e: Evidence) -> Finding:
     """Both averages, of weights and of predictions, make pseudo-labels more complete and
     reliable."""
     parts = [method("gc", teacher_decay=0.0), method("gc", memory_decay=0.0)]
-    found = from_runs(UNKNOWN, [leads(e, "calibration", "gc", parts, LABELS)])
+    found = from_runs(UNKNOWN, [by_archive(e, "calibration", "gc", parts, LABELS)])
     said = "Read as: macro mAP falls without either of them. "
     return found._replace(why=said + found.why)
 
@@ -120,7 +145,8 @@ def two_averages(e: Evidence) -> Finding:
 def mixup(e: Evidence) -> Finding:
     """Mixup within calibration improves generalisation further."""
     readings = [
-        leads(e, "calibration", method("gc", mixup=alpha), ["gc"], LABELS) for alpha in (1.0, 0.2)
+        by_archive(e, "calibration", method("gc", mixup=alpha), ["gc"], LABELS)
+        for alpha in (1.0, 0.2)
     ]
     found = from_runs(UNKNOWN, readings)
     return found._replace(why="Mixup's α is not stated. " + found.why)
@@ -130,7 +156,7 @@ def mixup(e: Evidence) -> Finding:
 def detector(e: Evidence) -> Finding:
     """To begin when early learning ends mitigates underfitting and overfitting."""
     fixed = [method("gc", trigger="1"), method("gc", trigger="30")]
-    found = from_runs(UNKNOWN, [leads(e, "calibration", "gc", fixed, LABELS)])
+    found = from_runs(UNKNOWN, [by_archive(e, "calibration", "gc", fixed, LABELS)])
     said = "Read as: above a start in epoch 1 and in epoch 30. "
     return found._replace(why=said + found.why)
 

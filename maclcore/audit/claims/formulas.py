@@ -1,5 +1,7 @@
 """Claims about formulas and about the labels that they meet."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -7,7 +9,10 @@ import torch.nn.functional as F
 
 from maclcore.audit.claims.rules import (
     CONTRADICTED,
+    FORMULA,
+    LABELS,
     NOT_REPRODUCED,
+    PRINTED,
     REPRODUCED,
     UNDECIDED,
     Finding,
@@ -15,7 +20,8 @@ from maclcore.audit.claims.rules import (
     from_runs,
     spoken,
 )
-from maclcore.audit.evidence import ARCHIVES, Evidence, lead
+from maclcore.audit.evidence import ARCHIVES, Evidence
+from maclcore.audit.leads import lead
 from maclcore.labels import LabelStatistics
 from maclcore.losses import method_label, pair_weights
 
@@ -54,7 +60,9 @@ def gradient(e: Evidence) -> Finding:
         f"error is {'below 1e-6' if worst < 1e-6 else f'{worst:.1g}'}."
     )
     verdict = REPRODUCED if max(printed) < 1e-6 else NOT_REPRODUCED
-    return Finding(verdict, "factor |y| before the repulsion", ours, why)
+    number = f"{np.median(printed):.1f} relative error"
+    paper = "factor |y| before the repulsion"
+    return Finding(verdict, paper, ours, why, number=number, setting=FORMULA)
 
 
 @claim("special-cases", "§3")
@@ -76,7 +84,8 @@ def special_cases(e: Evidence) -> Finding:
         "gives LBase's."
     )
     verdict = REPRODUCED if max(residual.values()) < 1e-5 else NOT_REPRODUCED
-    return Finding(verdict, "SupCon, MulSupCon, LBase", text.format(**residual), why)
+    ours, number = text.format(**residual), f"{max(residual.values()):.2f} apart at most"
+    return Finding(verdict, "SupCon, MulSupCon, LBase", ours, why, number=number, setting=FORMULA)
 
 
 @claim("equal-treatment", "§3, Case 1")
@@ -96,7 +105,10 @@ def equal_treatment(e: Evidence) -> Finding:
         "has the first pair alone as a positive; LBase and Sim-Dis are excepted in §2."
     )
     verdict = REPRODUCED if len(equal) == len(ratio) else NOT_REPRODUCED
-    return Finding(verdict, "treated equally", f"ratio: {ours}", why)
+    number = f"{len(equal)} of {len(ratio)} do"
+    return Finding(
+        verdict, "treated equally", f"ratio: {ours}", why, number=number, setting=FORMULA
+    )
 
 
 def of_labels(e: Evidence, quantity: str) -> dict[str, float]:
@@ -117,12 +129,17 @@ def collapse(e: Evidence) -> Finding:
     apart, together = of_labels(e, "loss, all cosines 0"), of_labels(e, "loss, all cosines 1")
     change = ", ".join(f"{ARCHIVES[a]} {apart[a]:.3f} → {together[a]:.3f}" for a in net)
     why = (
-        f"{run.protocol}. The loss itself would allow it: with all cosines 0 → 1, on batches of "
-        f"128 real label sets, it goes {change}, and the sum of ∂L/∂cos over its size, at 0, is "
-        f"{spoken(net, '.0f')} %; below 0 it raises all cosines at once (SupCon, MulSupCon: 0)."
+        "Runs at the paper's learning rate do not collapse; the loss would allow it. On batches of "
+        f"128 real label sets it is lower where all embeddings are the same ({change}), and at "
+        f"cosine 0 its gradient draws all pairs together (sum over size: {spoken(net, '.0f')} %; "
+        "of SupCon and MulSupCon: 0)."
     )
-    verdict = REPRODUCED if trained.loc["macl", "mean"] < 0.99 else NOT_REPRODUCED
-    return Finding(verdict, "no figure", f"mean cosine after training: {after}", why, run.runs)
+    mean = trained.loc["macl", "mean"]
+    return Finding(
+        REPRODUCED if mean < 0.99 else NOT_REPRODUCED, "no figure",
+        f"mean cosine after training: {after}", why, run.runs,
+        number=f"{mean:.2f} mean cosine", setting=run.code, protocol=run.protocol,
+    )  # fmt: skip
 
 
 @claim("rare-pairs", "Eq. 1")
@@ -140,7 +157,9 @@ def rare_pairs(e: Evidence) -> Finding:
         "little."
     )
     verdict = REPRODUCED if min(weight.values()) > 1 else NOT_REPRODUCED
-    return Finding(verdict, "no figure", f"w, rarest / commonest: {spoken(weight, '.2f')}", why)
+    ours, number = spoken(weight, ".2f"), f"{min(weight.values()):.2f} times w"
+    ours = f"w, rarest / commonest: {ours}"
+    return Finding(verdict, "no figure", ours, why, number=number, setting=LABELS)
 
 
 @claim("rare-influence", "§5.3")
@@ -159,7 +178,9 @@ def rare_influence(e: Evidence) -> Finding:
         "better retrieval: that is the claim rare-classes."
     )
     verdict = REPRODUCED if all(after[a] > before[a] for a in before) else NOT_REPRODUCED
-    return Finding(verdict, "no figure", f"attraction: {ours}", why)
+    least = min(before, key=lambda a: after[a] - before[a])
+    number = f"{before[least]:.1f} → {after[least]:.1f} %"
+    return Finding(verdict, "no figure", f"attraction: {ours}", why, number=number, setting=LABELS)
 
 
 @claim("beta-amplifies", "§4.2")
@@ -174,7 +195,8 @@ def beta_amplifies(e: Evidence) -> Finding:
         "with ten training images or more."
     )
     verdict = REPRODUCED if min(loss.values()) > 0 else NOT_REPRODUCED
-    return Finding(verdict, "β = 0.1", ours, why)
+    number = f"{min(loss.values()):+.1f} % pull"
+    return Finding(verdict, "β = 0.1", ours, why, number=number, setting=LABELS)
 
 
 @claim("overlap-pulls", "§3, after Eq. 10")
@@ -186,18 +208,21 @@ def overlap_pulls(e: Evidence) -> Finding:
         "the coefficient Σ w/(T |P|) of §3; 0.8 or more counts."
     )
     verdict = REPRODUCED if min(rho.values()) >= 0.8 else NOT_REPRODUCED
-    return Finding(verdict, "no figure", f"ρ: {spoken(rho, '.2f')}", why)
+    number = f"ρ = {min(rho.values()):.2f}"
+    ours = f"ρ: {spoken(rho, '.2f')}"
+    return Finding(verdict, "no figure", ours, why, number=number, setting=LABELS)
 
 
 @claim("cost", "§3, §4.2")
 def cost(e: Evidence) -> Finding:
     """Training costs are comparable to MulSupCon's."""
     one = lead(e.runs, "dlrsd", "macl", ["mulsupcon"], "log seconds")
+    one = replace(one, metric="% seconds of a run")
     found, verdict = from_runs('"comparable"', [[one]]), UNDECIDED
     if one.status != "missing":
         inside = one.table[["low", "high"]].abs().max(axis=None) <= 25
         verdict = REPRODUCED if inside else NOT_REPRODUCED
-    why = f"{one.protocol}. Seconds of a run, in percent; comparable is an interval within ± 25 %."
+    why = "Comparable is an interval, here over seeds alone, within ± 25 %."
     return found._replace(verdict=verdict, why=why)
 
 
@@ -210,6 +235,8 @@ def splits(e: Evidence) -> Finding:
     paper = "; ".join(
         f"{ARCHIVES[a]} {r.train}/{r.validation}/{r.test}" for a, r in table.iterrows()
     )
-    why = f"Within one percent of the images. Largest distance, in images: {spoken(off, '.0f')}."
-    close = (off <= 0.01 * table["images"]).all()
-    return Finding(REPRODUCED if close else CONTRADICTED, paper, "", why)
+    why = "One percent of the images may be off."
+    ours = f"largest distance from the ratio, in images: {spoken(off, '.0f')}"
+    verdict = REPRODUCED if (off <= 0.01 * table["images"]).all() else CONTRADICTED
+    number = f"{off.max():.0f} images off"
+    return Finding(verdict, paper, ours, why, number=number, setting=PRINTED)

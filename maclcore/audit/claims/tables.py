@@ -11,23 +11,26 @@ from maclcore.audit.claims.rules import (
     EASY,
     FAMILY,
     HARD,
+    LABELS,
     MACL,
     MEDIUM,
     NDCG,
     NDCG_SIM,
     NOT_REPRODUCED,
     NOT_TESTABLE,
+    PRINTED,
     REPRODUCED,
     SIM,
     UNDECIDED,
     Finding,
     claim,
+    codes,
     from_runs,
-    leads_of,
     quote,
     spoken,
 )
-from maclcore.audit.evidence import ARCHIVES, SEEDS, Evidence, lead
+from maclcore.audit.evidence import ARCHIVES, Evidence
+from maclcore.audit.leads import SEEDS, lead, leads
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.losses import method_label
 
@@ -52,17 +55,19 @@ def consistently(e: Evidence) -> Finding:
         f"MACL is number {ranks.max()} of 13. No repeats or intervals are given."
     )
     paper = f"best of 13 in 21 columns: {', '.join(f'{k} {v}' for k, v in wins.items())}"
-    return Finding(CONTRADICTED if wins["MACL or Wg-MACL"] < 21 else UNDECIDED, paper, "", why)
+    verdict = CONTRADICTED if wins["MACL or Wg-MACL"] < 21 else UNDECIDED
+    number = f"{wins['MACL or Wg-MACL']} of 21 columns"
+    return Finding(verdict, paper, "", why, number=number, setting=PRINTED)
 
 
 @claim("majority", "§5.1")
 def majority(e: Evidence) -> Finding:
     """On each archive MACL outperforms its rivals "in the majority of evaluation metrics"."""
     pairs, above, beyond = len(BASELINES) * len(METRICS), {}, {}
-    leads = {a: leads_of(e.runs, a, "macl", BASELINES, METRICS) for a in e.tables}
+    gaps = {a: leads(e.runs, a, "macl", BASELINES, METRICS) for a in e.tables}
     for archive, table in e.tables.items():
         above[archive] = int((table.loc["macl"] > table.loc[list(BASELINES)]).sum().sum())
-        gap = pd.concat([one.table for one in leads[archive]])
+        gap = pd.concat([one.table for one in gaps[archive]])
         gap = gap[gap["n"] >= SEEDS]
         beyond[archive] = int((gap["low"] > 0).sum()), int((gap["high"] < 0).sum())
     if 2 * min(above.values()) <= pairs:
@@ -77,12 +82,16 @@ def majority(e: Evidence) -> Finding:
         for a, (ahead, behind) in beyond.items()
         if ahead + behind
     )
-    why = (
-        "Read as: in most of these pairs, on every archive; ours beyond the interval of three "
-        "seeds, in the settings of lead-dlrsd and lead-ml_aid."
-    )
-    runs = tuple(i for of in leads.values() for one in of for i in one.runs)
-    return Finding(verdict, paper, ours, why, runs)
+    why = "Read as: in most of these pairs, on every archive; ours by more than the interval."
+    run = [one for of in gaps.values() for one in of if one.gaps.size]
+    if not run:
+        return Finding(verdict, paper, ours, why)
+    counted = sum(ahead for ahead, _ in beyond.values())
+    return Finding(
+        verdict, paper, ours, why, tuple(i for one in run for i in one.runs),
+        number=f"ahead in {counted} of {sum(len(one.table) for one in run)} pairs",
+        setting=codes(run), protocol=", ".join(dict.fromkeys(one.protocol for one in run)),
+    )  # fmt: skip
 
 
 @claim("lead-whdld", "implied by Table 6", archive="whdld")
@@ -92,9 +101,9 @@ def family_leads(e: Evidence, archive: str) -> Finding:
     """MACL or Wg-MACL leads most columns on {archive}."""
     table, order = e.tables[archive], ("ahead", "missing", "even", "behind")
     first = table.idxmax().isin(FAMILY).sum()
-    pairs = zip(*(leads_of(e.runs, archive, m, BASELINES, METRICS) for m in FAMILY), strict=True)
+    pairs = zip(*(leads(e.runs, archive, m, BASELINES, METRICS) for m in FAMILY), strict=True)
     best = [min(pair, key=lambda one: order.index(one.status)) for pair in pairs]
-    readings = [best, leads_of(e.runs, archive, MACL[1], BASELINES, METRICS)]
+    readings = [best, leads(e.runs, archive, MACL[1], BASELINES, METRICS)]
     return from_runs(f"MACL or Wg-MACL is best in {first} of 7 columns", readings, most=True)
 
 
@@ -111,7 +120,8 @@ def nearly_all_dlrsd(e: Evidence) -> Finding:
         f"{upper['macl']}, Wg-MACL in {upper['wg_macl']}; at Easy, where the text concedes minor "
         f"differences, they are number {ranks.loc['macl', EASY]} and {ranks.loc['wg_macl', EASY]}."
     )
-    return Finding(NOT_TESTABLE, paper, "", why)
+    number = f"{upper['macl']} of 7 in the upper half"
+    return Finding(NOT_TESTABLE, paper, "", why, number=number, setting=PRINTED)
 
 
 def first_in(e: Evidence, archive: str, names: Sequence[str], metrics: Sequence[str]) -> Finding:
@@ -119,7 +129,7 @@ def first_in(e: Evidence, archive: str, names: Sequence[str], metrics: Sequence[
     table = e.tables[archive]
     rivals = table.loc[list(BASELINES), list(metrics)].idxmax()
     paper = "; ".join(quote(table, [names[0], rivals[m]], [m]) for m in metrics)
-    return from_runs(paper, [leads_of(e.runs, archive, n, BASELINES, metrics) for n in names])
+    return from_runs(paper, [leads(e.runs, archive, n, BASELINES, metrics) for n in names])
 
 
 @claim("dlrsd-wg-cosine", "§5.1.1")
@@ -147,7 +157,8 @@ def slightly_ml_aid(e: Evidence) -> Finding:
         f"points; in {gap.idxmax()} MACL is number {rank} of 13. Without pretraining Table 7 gives "
         f"it {e.pretraining.loc[('ml_aid', 'macl', 'No'), gap.idxmax()]:.2f} there: a misprint?"
     )
-    return Finding(CONTRADICTED if gap.max() > 5 else UNDECIDED, paper, "", why)
+    verdict, number = CONTRADICTED if gap.max() > 5 else UNDECIDED, f"{-gap.max():+.1f} points"
+    return Finding(verdict, paper, "", why, number=number, setting=PRINTED)
 
 
 @claim("whdld-near-highest", "§5.1.3")
@@ -160,7 +171,8 @@ def near_highest_whdld(e: Evidence) -> Finding:
         f"Near has no margin. At Easy, Medium and Hard MACL is number {', '.join(map(str, ranks))} "
         f"of 13, {', '.join(f'{value:.2f}' for value in gap)} points below the best."
     )
-    return Finding(NOT_TESTABLE, quote(table, FAMILY, columns), "", why)
+    paper, number = quote(table, FAMILY, columns), f"number {ranks.max()} of 13"
+    return Finding(NOT_TESTABLE, paper, "", why, number=number, setting=PRINTED)
 
 
 @claim("complementary", "§5.1.3, §5.3")
@@ -174,7 +186,8 @@ def complementary(e: Evidence) -> Finding:
     )
     where = ", ".join(ARCHIVES[a] for a in holds[holds].index) or "no archive"
     why = f"At Easy, Medium and Hard. Wg-MACL ahead at Easy and behind at Hard: on {where} alone."
-    return Finding(CONTRADICTED if not holds.all() else UNDECIDED, paper, "", why)
+    verdict, number = CONTRADICTED if not holds.all() else UNDECIDED, f"{holds.sum()} of 3 archives"
+    return Finding(verdict, paper, "", why, number=number, setting=PRINTED)
 
 
 @claim("ndcg-and-hard", "§5.3")
@@ -185,14 +198,17 @@ def ndcg_and_hard(e: Evidence) -> Finding:
     gap = gap.loc[metrics]
     paper = "; ".join(f"{ARCHIVES[a]}: {quote(t, pair, metrics)}" for a, t in e.tables.items())
     found = from_runs(
-        paper, [leads_of(e.runs, "dlrsd", name, ["mulsupcon"], metrics) for name in MACL]
+        paper, [leads(e.runs, "dlrsd", name, ["mulsupcon"], metrics) for name in MACL]
     )
     lost = int((gap < 0).sum().sum())
     why = (
         f"Read as: above MulSupCon, which MACL extends, as it is in {gap.size - lost} of "
         f"{gap.size} printed pairs. Ours: {found.why}"
     )
-    return found._replace(verdict=CONTRADICTED if 2 * lost > gap.size else found.verdict, why=why)
+    if 2 * lost <= gap.size:
+        return found._replace(why=why)
+    number = f"{lost} of {gap.size} lower"
+    return found._replace(verdict=CONTRADICTED, why=why, number=number, setting=PRINTED)
 
 
 @claim("ml_aid-uniform-thresholds", "§5.1.2")
@@ -224,7 +240,9 @@ def above_chance(e: Evidence, archive: str) -> Finding:
     verdict = REPRODUCED if clear.loc["macl"].all() else NOT_REPRODUCED
     if verdict == NOT_REPRODUCED:
         why += " By Eq. 14 such a column does not tell a ranking from a random one."
-    return Finding(verdict, quote(table, FAMILY, table), ours, why)
+    number = f"{clear.sum().sum()} of {clear.size} above chance"
+    paper = quote(table, FAMILY, table)
+    return Finding(verdict, paper, ours, why, number=number, setting=LABELS)
 
 
 @claim("whdld-level", "implied by Table 6")
@@ -250,7 +268,11 @@ def whdld_level(e: Evidence) -> Finding:
         f"{(table['macl'] - bound) / (100 - bound):.0%} of the way from there to 100."
     )
     paper = f"{SIM}: {table.min():.2f} to {table.max():.2f}, MACL {table['macl']:.2f}"
-    return Finding(NOT_REPRODUCED if len(below) else REPRODUCED, paper, ours, why)
+    verdict, number = (
+        NOT_REPRODUCED if len(below) else REPRODUCED,
+        f"{len(below)} of 13 below chance",
+    )
+    return Finding(verdict, paper, ours, why, number=number, setting=LABELS)
 
 
 @claim("level-ml_aid", "implied by Table 5", archive="ml_aid")
@@ -260,7 +282,7 @@ def training_level(e: Evidence, archive: str) -> Finding:
     table = e.tables[archive][SIM]
     # the printed value stands in for a rival that scores it with every seed
     printed = e.runs[(e.runs["archive"] == archive) & (e.runs["method"] == "frozen")]
-    printed = printed.assign(method="printed", **{SIM: table.max() / 100})
+    printed = printed.assign(method="printed", **{SIM: table.max() / 100, "by query": False})
     one = lead(pd.concat([e.runs, printed]), archive, "frozen", ["printed"], SIM)
     paper = f"{SIM}: {table.min():.2f} to {table.max():.2f} ({method_label(table.idxmax())})"
     found = from_runs(paper, [[one]])
@@ -272,7 +294,7 @@ def training_level(e: Evidence, archive: str) -> Finding:
 @claim("discriminative", "implied by §5.1, §5.3")
 def discriminative(e: Evidence) -> Finding:
     """MACL's features retrieve better than those of a network not trained on the archive."""
-    readings = [leads_of(e.runs, "dlrsd", name, ["frozen"], METRICS) for name in MACL]
+    readings = [leads(e.runs, "dlrsd", name, ["frozen"], METRICS) for name in MACL]
     found = from_runs("no such row is given", readings, most=True)
     return found._replace(why=f"In most metrics. {found.why}")
 
@@ -282,14 +304,14 @@ def discriminative(e: Evidence) -> Finding:
 def over_mulsupcon(e: Evidence, archive: str) -> Finding:
     """On {archive} MACL improves on MulSupCon, which it extends, in the cosine-based measures."""
     paper = quote(e.tables[archive], ["macl", "mulsupcon"], [SIM, NDCG_SIM])
-    names = [leads_of(e.runs, archive, m, ["mulsupcon"], [SIM, NDCG_SIM]) for m in MACL]
+    names = [leads(e.runs, archive, m, ["mulsupcon"], [SIM, NDCG_SIM]) for m in MACL]
     return from_runs(paper, names)
 
 
 @claim("rare-classes", "§5.1, §5.3")
 def rare_classes(e: Evidence) -> Finding:
     """Retrieval improves for rare categories, where baselines struggle."""
-    readings = [leads_of(e.rare, "dlrsd", name, ["mulsupcon"], METRICS) for name in MACL]
+    readings = [leads(e.rare, "dlrsd", name, ["mulsupcon"], METRICS) for name in MACL]
     found = from_runs("no value by label is given", readings, most=True)
     text = "Over the queries that carry a label of the rarest third"
     return found._replace(why=f"{text}, most of seven metrics. {found.why}")

@@ -1,6 +1,6 @@
 """Claims that no number can decide."""
 
-from maclcore.audit.claims.rules import NOT_TESTABLE, SIM, UNDECIDED, Finding, claim
+from maclcore.audit.claims.rules import NOT_TESTABLE, PRINTED, SIM, UNDECIDED, Finding, claim
 from maclcore.audit.evidence import Evidence
 
 
@@ -24,4 +24,5 @@ def large_scale(e: Evidence) -> Finding:
     largest = int(e.splits["test"].max()) - 1
     why = f"The largest gallery has {largest} images, so that the cut of {SIM} at 5000 never acts."
     paper = "galleries of " + ", ".join(str(n - 1) for n in e.splits["test"])
-    return Finding(NOT_TESTABLE if largest < 5000 else UNDECIDED, paper, "", why)
+    verdict, number = NOT_TESTABLE if largest < 5000 else UNDECIDED, f"{largest} images at most"
+    return Finding(verdict, paper, "", why, number=number, setting=PRINTED)

@@ -7,8 +7,8 @@ from maclcore import paths
 from maclcore.__main__ import main
 from maclcore.audit import claims
 from maclcore.audit.claims import CLAIMS, NOT_REPRODUCED, REPRODUCED, UNDECIDED, VERDICTS, ledger
-from maclcore.audit.claims.rules import from_runs, judge
-from maclcore.audit.evidence import Lead
+from maclcore.audit.claims.rules import COLUMNS, TOPICS, from_runs, judge
+from maclcore.audit.leads import Lead
 
 
 def lead_with(status):
@@ -50,7 +50,11 @@ def test_verdict_by_rule(status, every, most):
 def test_readings(printed, other, verdict):
     found = from_runs("", [[lead_with(printed)], [lead_with(other)]])
     assert found.verdict == verdict
-    assert ("MACL − LBase, n = " in found.ours) and found.why.startswith("ours. MACL ")
+    assert (
+        ("MACL − LBase, n = " in found.ours)
+        and found.protocol == "ours"
+        and found.why.startswith("MACL is ")
+    )
 
 
 def test_without_runs_nothing_is_claimed_of_them(empty):
@@ -70,7 +74,7 @@ def test_the_command_writes_the_ledger(own_store, capsys):
     out = capsys.readouterr().out
     table = pd.read_csv(own_store / "results" / "claims.csv", keep_default_na=False)
     assert len(table) == len(CLAIMS) and "undecided" in out
-    assert list(table) == ["id", "place", "claim", "verdict", "paper", "ours", "why", "runs"]
+    assert list(table) == list(COLUMNS)
     assert main(["claims", "--output", str(own_store / "other.csv")]) == 0
     assert (own_store / "other.csv").is_file()
 
@@ -84,7 +88,13 @@ def test_the_ledger_is_complete_and_up_to_date(stored):
     assert all(set(ids.split()) <= known for ids in table["runs"])
     # a verdict from a comparison of runs carries its protocol
     compared = table["ours"].str.contains("n = ")
-    assert table.loc[compared, "why"].str.contains(" px, ").all()
+    assert table.loc[compared, "protocol"].str.contains(" px, ").all()
+    # and whatever is reproduced says by what; a claim without a number cannot be tested
+    assert table.loc[table["verdict"] == REPRODUCED, "ours"].map(len).all()
+    judged = table["verdict"].isin([REPRODUCED, NOT_REPRODUCED, claims.CONTRADICTED])
+    assert table.loc[judged, ["number", "setting"]].map(len).all(axis=None)
+    assert set(table["topic"]) <= {*TOPICS.values(), "SoftCon", "AdaGC"} - {""}
+    assert not table["ours"].str.contains(r"(?<![\w.])-\d").any()  # a minus is a minus
     file = paths.ROOT / "results" / "claims.csv"
     written = pd.read_csv(file, keep_default_na=False)
     assert written.equals(table), "the store has changed: python -m maclcore claims"

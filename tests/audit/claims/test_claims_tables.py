@@ -26,7 +26,7 @@ def test_verdicts_follow_the_runs(empty, level, verdict):
     }
     assert {name: f.verdict for name, f in found.items()} == dict.fromkeys(found, verdict)
     for name, f in found.items():
-        assert "64 px, 25 epochs" in f.why and "n = 3" in f.ours, name
+        assert "64 px, 25 epochs" in f.protocol and "n = 3" in f.ours, name
         assert set(f.runs) <= set(runs.index) and len(f.runs) >= 6
     one_seed = runs[runs["seed"] == 0]
     for name in found:

@@ -1,0 +1,45 @@
+"""The stored forces of the real archives."""
+
+import numpy as np
+import pytest
+
+from maclcore import load_archive
+from maclcore.audit import forces
+from maclcore.data import ArchiveError
+from maclcore.losses.forces import KINDS
+
+
+def test_there_is_a_row_for_each_archive_alpha_level_and_kind():
+    table = forces.stored_forces()
+    grid = table.set_index(["archive", "alpha", "level", "kind"]).index
+    assert grid.is_unique
+    sizes = map(len, (forces.ARCHIVES, forces.ALPHAS, forces.LEVELS, KINDS))
+    assert len(table) == np.prod(list(sizes))
+    assert {0.0, 1.0} <= set(table["level"]) and {1.5, -0.5} <= set(table["alpha"])
+
+
+@pytest.mark.parametrize("name", forces.ARCHIVES)
+def test_they_are_those_of_the_archive(name, monkeypatch):
+    try:
+        archive = load_archive(name, image_size=64, progress=False)
+    except ArchiveError:
+        pytest.skip(f"{name} is not here")
+    monkeypatch.setattr(forces, "ALPHAS", [1.5])
+    monkeypatch.setattr(forces, "LEVELS", [1.0])
+    found = forces.archive_forces(archive).set_index("kind")
+    table = forces.stored_forces().query("archive == @name and alpha == 1.5 and level == 1")
+    table = table.set_index("kind")
+    assert (found["pairs"] == table["pairs"]).all()
+    assert np.allclose(found[["force", "share"]], table[["force", "share"]], rtol=1e-4)
+
+
+def test_writing_them_covers_every_archive(tmp_path, monkeypatch):
+    monkeypatch.setattr(forces, "ALPHAS", [0.0])
+    monkeypatch.setattr(forces, "LEVELS", [0.0])
+    monkeypatch.setattr(forces.paths, "ROOT", tmp_path)
+    synthetic = load_archive("synthetic", image_size=32, progress=False)
+    monkeypatch.setattr(forces, "load_archive", lambda *_, **__: synthetic)
+    forces.measure()
+    table = forces.stored_forces()
+    assert list(table["archive"].unique()) == list(forces.ARCHIVES)
+    assert list(table.columns) == ["archive", "alpha", "level", "kind", "force", "share", "pairs"]

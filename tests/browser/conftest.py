@@ -1,0 +1,36 @@
+"""One browser, and one copy of the notebooks, for all tests of a file."""
+
+import shutil
+
+import pytest
+
+pytest.importorskip("playwright")
+
+from chromium import BROWSER, chromium
+from PIL import Image
+
+from maclcore import paths
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not BROWSER:
+        pytest.skip("no chromium or Chrome is installed")
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A copy of the notebooks. Servers have what they write beside it, the runs they train, too."""
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints")
+    copy = tmp_path_factory.mktemp("reader") / "notebooks"
+    return shutil.copytree(paths.ROOT / "notebooks", copy, ignore=ignored)
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory):
+    """An image of a reader's own."""
+    file = tmp_path_factory.mktemp("own") / "my own picture.png"
+    Image.linear_gradient("L").convert("RGB").save(file)
+    return file
