@@ -12,8 +12,10 @@ from torch import Tensor
 from maclcore.labels import Array
 from maclcore.losses.pairs import Pairs, check_batch, check_parameters
 
-#: numbers in a chunk of the (query, image, image) comparisons
-CHUNK = 1 << 22
+#: numbers in a chunk of the (query, image, image) comparisons, which then stays in a core's cache
+CHUNK = 1 << 17
+#: the same on a GPU, which wants few large steps
+GPU_CHUNK = 1 << 24
 
 Gain = Callable[[slice], Tensor]
 
@@ -66,9 +68,13 @@ def ranked(s: Tensor, gain: Gain) -> Tensor:
     gain: of a slice of the queries (q, N, N) [query, j, k], of labels alone. Computed in O(Q N²)
     of time; memory is that of some queries at a time.
     """
-    if s.shape[1] ** 2 * len(s) <= CHUNK:
+    if s.shape[1] ** 2 * len(s) <= _chunk(s):
         return _ranked(s, gain(slice(None)))
     return ChunkedRanks.apply(s, gain)[0]
+
+
+def _chunk(s: Tensor) -> int:
+    return GPU_CHUNK if s.is_cuda else CHUNK
 
 
 def _ranked(s: Tensor, gain: Tensor) -> Tensor:
@@ -83,7 +89,7 @@ class ChunkedRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(s, gain):
-        step = max(CHUNK // s.shape[1] ** 2, 1)
+        step = max(_chunk(s) // s.shape[1] ** 2, 1)
         total, ds = s.new_zeros(()), torch.empty_like(s)
         for start in range(0, len(s), step):
             rows = slice(start, start + step)
