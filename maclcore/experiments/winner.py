@@ -35,7 +35,10 @@ _MACL = (
 #: MACL's printed one and its best sign of α (`alpha_sign`) at several; SoftCon's weight λ.
 TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     **dict.fromkeys(PAPER, _TAUS),
-    "oml": tuple({"temperature": tau} for tau in (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)),
+    "oml": (
+        *({"temperature": tau} for tau in (0.005, 0.01, 0.02, 0.05)),
+        *({"temperature": tau, "norm": "per_label"} for tau in (0.01, 0.02)),
+    ),
     "macl": _MACL,
     "wg_macl": _MACL,
     "softcon": (
