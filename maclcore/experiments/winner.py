@@ -53,7 +53,14 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     "hap": tuple({"temperature": tau} for tau in (0.01, 0.02, 0.03, 0.05, 0.1, 0.2)),
     "graded_lmsc": tuple(
         {"graded_temperature": first, "lmsc_temperature": second}
-        for first, second in ((0.1, 0.1), (0.2, 0.05), (0.2, 0.1), (0.2, 0.2), (0.3, 0.1), (0.3, 0.2))
+        for first, second in (
+            (0.1, 0.1),
+            (0.2, 0.05),
+            (0.2, 0.1),
+            (0.2, 0.2),
+            (0.3, 0.1),
+            (0.3, 0.2),
+        )
     ),
     "four_parts": (
         {},
@@ -63,6 +70,17 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
         {"graded_temperature": 0.1},
         {"oml_temperature": 0.02},
     ),
+    "hap_lmsc_oml": tuple(
+        dict(zip(("hap", "lmsc", "oml"), shares, strict=True))
+        for shares in (
+            (0.3, 0.2, 0.5),
+            (0.2, 0.2, 0.6),
+            (0.4, 0.2, 0.4),
+            (0.2, 0.3, 0.5),
+            (0.25, 0.25, 0.5),
+            (1 / 3, 1 / 3, 1 / 3),
+        )
+    ),
 }
 
 
@@ -71,7 +89,7 @@ def winner_choice(
 ) -> list[Config]:
     """Which setting of each loss? All of `TRIALS` on splits 100 to 104, never 0 to 9.
 
-    Only validation parts are looked at. 108 runs a seed.
+    Only validation parts are looked at. 114 runs a seed.
     """
     return [
         _run(profile, archive, seed, loss, params, SHORT | overrides)
