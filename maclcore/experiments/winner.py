@@ -8,10 +8,7 @@ split was looked at. `winner` trains those on the splits of its seeds.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from maclcore.config import Config, Param
-from maclcore.evaluation.relevance import METRICS
 from maclcore.losses import LOSSES, PAPER
 
 #: seeds of the splits on whose validation parts settings are chosen

@@ -43,7 +43,10 @@ def graded(
 def graded_sum(
     s: Tensor, own: Tensor, positive: list[Tensor], weight: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Σ_θ Σ_i w_θi Σ_{p in P_iθ} log(1 + Σ_{a in N_iθ} exp(x_ia - x_ip)), x = s / τ; its divisor is in w."""
+    """Σ_θ Σ_i w_θi Σ_{p in P_iθ} log(1 + Σ_{a in N_iθ} exp(x_ia - x_ip)), with x = s / τ.
+
+    Its divisor, the second result, is in w.
+    """
     x, lowest = s / temperature, torch.finfo(s.dtype).min
     total = x.new_zeros(())
     candidates = x.scatter(1, own[:, None], lowest)
