@@ -15,7 +15,7 @@ from typing import Any
 
 from maclcore.config import Config, Param, nearest
 from maclcore.experiments.weak import calibration, chain, weak_labels, weak_network
-from maclcore.experiments.winner import winner_choice
+from maclcore.experiments.winner import winner, winner_choice
 from maclcore.losses import LOSSES, PAPER
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
@@ -214,6 +214,7 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "calibration": calibration,
     "chain": chain,
     "winner_choice": winner_choice,
+    "winner": winner,
 }
 
 

@@ -80,6 +80,9 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     ),
 }
 
+#: the best setting of each loss by `choice`, frozen before any test split was looked at
+CHOSEN: Mapping[str, Mapping[str, Param]] = {name: trials[0] for name, trials in TRIALS.items()}
+
 
 def winner_choice(
     profile: str, archive: str, seeds: Iterable[int] = FIRST, **overrides: Any
@@ -93,6 +96,19 @@ def winner_choice(
         for seed in seeds
         for loss, trials in TRIALS.items()
         for params in trials
+    ]
+
+
+def winner(
+    profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
+) -> list[Config]:
+    """Which loss should one use? Every loss at its setting of `CHOSEN`, between chance, frozen and
+    oracle; each seed has its own split. 22 runs a seed.
+    """
+    small = {"image_size": 64, **overrides}
+    rows = [("chance", {}), ("frozen", {}), *CHOSEN.items(), ("oracle", {})]
+    return [
+        _run(profile, archive, seed, loss, params, small) for seed in seeds for loss, params in rows
     ]
 
 

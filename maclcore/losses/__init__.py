@@ -60,8 +60,8 @@ __all__ = [
     "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "WEAK_COLOURS", "WEAK_LOSSES", "Loss",
     "LossModule", "Part", "WeakLoss", "build_loss", "entry", "four_parts", "gain", "graded",
     "graded_lmsc", "hap", "hap_lmsc_oml", "infonce", "l_wo_reg", "lbase", "lmsc", "lproto",
-    "lreg", "macl", "method_label", "mulsupcon", "oml", "pair_weights", "parts", "register", "simdis",
-    "smooth_ap", "soft_jaccard", "softcon", "supcon_all", "supcon_any", "wg_macl",
+    "lreg", "macl", "method_label", "mulsupcon", "oml", "pair_weights", "parts", "register",
+    "simdis", "smooth_ap", "soft_jaccard", "softcon", "supcon_all", "supcon_any", "wg_macl",
     "wg_mulsupcon",
 ]  # fmt: skip
 
