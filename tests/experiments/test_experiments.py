@@ -12,12 +12,13 @@ from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper as experiments
 from maclcore.experiments import tables
+from maclcore.experiments.winner import TRIALS
 from maclcore.losses import LOSSES, PAPER, WEAK_LOSSES
 from maclcore.store import collect
 
 SIZES = {
     "main_tables": len(PAPER) + 3,
-    "other_losses": 0,  # a test of the next loss has one
+    "other_losses": 3,  # gain, soft_jaccard and smooth_ap; a test of the next loss has one more
     "alpha_beta": 18,
     "temperature": 6,
     "learning_rate": 6,
@@ -28,6 +29,8 @@ SIZES = {
     "weak_network": 5,
     "calibration": 17,  # of 25 epochs, too few for a trigger after 30
     "chain": 18,
+    "winner_choice": 4 * len(TRIALS),
+    "winner": len(TRIALS) + 3,
 }
 
 
@@ -49,16 +52,17 @@ def test_an_experiment_is_a_list_of_different_runs(name):
 def test_ablations_are_shorter_than_tables_and_the_sign_of_alpha_is_not():
     for name, make in experiments.EXPERIMENTS.items():
         epochs = {config.epochs for config in make("quick", "dlrsd")}
-        assert epochs <= ({3} if name in experiments.ABLATIONS else {25})
+        assert epochs <= ({3} if name in experiments.ABLATIONS else {25}) or name == "winner_choice"
 
 
 def test_head_only_runs_afford_every_axis_and_never_pass_for_others():
     assert len(experiments.alpha_beta("frozen", "dlrsd")) == 2 * 9 * 6
     losses = {config.loss for config in experiments.temperature("frozen", "dlrsd")}
     assert losses == set(PAPER), "as in its Figure 10"
-    for make in experiments.EXPERIMENTS.values():
+    for name, make in experiments.EXPERIMENTS.items():
         for config in make("frozen", "dlrsd"):
-            assert config.frozen_views and config.epochs == 100
+            assert config.frozen_views
+            assert config.epochs == (40 if name == "winner_choice" else 100)
             assert config.run_id.startswith("frozen-")
 
 
