@@ -56,6 +56,12 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
         for first in (0.2, 0.3)
         for second in (0.1, 0.3)
     ),
+    "four_parts": (
+        {},
+        {"graded": 0.2, "oml": 0.3},
+        {"hap": 0.4, "oml": 0.3},
+        {"graded_temperature": 0.2, "lproto_temperature": 0.2},
+    ),
 }
 
 #: the best setting of each loss by `choice`, frozen before any test split was looked at

@@ -21,7 +21,8 @@ def test_every_loss_has_as_many_settings():
     assert {len(tried) for tried in winner.TRIALS.values()} == {4}
     assert set(PAPER) | {"softcon"} < set(winner.TRIALS)
     for name, tried in winner.TRIALS.items():
-        assert len({winner.setting({**LOSSES[name].defaults, **params}) for params in tried}) == len(tried)
+        whole = {winner.setting({**LOSSES[name].defaults, **params}) for params in tried}
+        assert len(whole) == len(tried)
         assert all(params.keys() <= LOSSES[name].defaults.keys() for params in tried)
 
 
