@@ -58,8 +58,8 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     ),
     "four_parts": (
         {},
-        {"graded": 0.2, "oml": 0.3},
-        {"hap": 0.4, "oml": 0.3},
+        {"graded": 0.1, "hap": 0.3, "lproto": 0.2, "oml": 0.4},
+        {"graded": 0.2, "hap": 0.3, "lproto": 0.2, "oml": 0.3},
         {"graded_temperature": 0.2, "lproto_temperature": 0.2},
     ),
 }

@@ -169,10 +169,10 @@ graded_lmsc = parts(
 )
 four_parts = parts(
     "four_parts",
-    Part(graded, 0.1, {"temperature": 0.3}),
-    Part(hap, 0.3),
-    Part(lproto, 0.2),
-    Part(oml, 0.4),
+    Part(graded, 0.25, {"temperature": 0.3}),
+    Part(hap, 0.25),
+    Part(lproto, 0.25),
+    Part(oml, 0.25),
 )
 
 for _entry in (

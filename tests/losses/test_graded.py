@@ -330,7 +330,7 @@ def test_parts_have_the_parameters_of_their_losses():
     assert defaults["graded_temperature"] == 0.3 and defaults["oml_temperature"] == 0.01
     assert defaults["oml_norm"] == "released" and defaults["hap_temperature"] == 0.05
     assert [defaults[name] for name in ("graded", "hap", "lproto", "oml", "hold")] == [
-        0.1, 0.3, 0.2, 0.4, 10.0,
+        0.25, 0.25, 0.25, 0.25, 10.0,
     ]  # fmt: skip
     assert LOSSES["four_parts"].needs_prototypes
     mine = parts("mine", Part(LOSSES["gain"].function, 1.0), Part(oml, 2.0))
