@@ -69,15 +69,19 @@ class Archive:
     def __len__(self) -> int:
         return len(self.names)
 
-    def split(self, seed: int, stratified: bool = False, official: bool = False) -> Split:
+    def split(
+        self, seed: int, stratified: bool = False, official: bool = False, share: float = 1.0
+    ) -> Split:
         """Train, validation and test indices (`make_split`); warns of labels not trained on.
 
         `official`: the test part is the archive's own (`readers.official_test`, which may raise),
-        or the parts are those that its table tells. ArchiveError for an archive without labels.
+        or the parts are those that its table tells. `share`: of the training part (`Split.sharing`).
+        ArchiveError for an archive without labels.
         """
         split = split_rows(
             self.name, self.names, self.labels, seed,
             stratified=stratified, official=official, places=self.places, parts=self.parts,
+            share=share,
         )  # fmt: skip
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
@@ -100,6 +104,7 @@ def split_rows(
     official: bool = False,
     places: Sequence[str] = (),
     parts: Sequence[str] = (),
+    share: float = 1.0,
 ) -> Split:
     """`Archive.split` of an archive of which there are names, labels, places and parts alone."""
     if not labels.shape[1]:
@@ -114,7 +119,7 @@ def split_rows(
         split = official_split(official_test(archive, names), labels, seed, stratified=stratified)
     else:
         split = make_split(labels, seed, stratified=stratified, places=places)
-    return split.judged(labels)
+    return split.judged(labels).sharing(share)
 
 
 def load_archive(

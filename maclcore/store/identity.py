@@ -75,7 +75,8 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
         )  # fmt: skip
     except ArchiveError as error:
         raise ArchiveError(f"{error}{_but_stored(config)}") from error
-    split = archive.split(config.split_seed, official=config.split == "official")
+    official = config.split == "official"
+    split = archive.split(config.split_seed, official=official, share=config.train_share)
     if min(len(split.validation), len(split.test)) < LEAST:
         raise ArchiveError(
             f"{archive.title} has {len(archive)} images: of its validation part, "
@@ -216,8 +217,9 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
     config, name = run.config, Path(run.config.archive).name
     official = config.split == "official"
     split = split_rows(
-        name, table.index, labels, config.split_seed, official=official, places=places, parts=parts
-    )
+        name, table.index, labels, config.split_seed, official=official, places=places, parts=parts,
+        share=config.train_share,
+    )  # fmt: skip
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
     seen = set(table[CONTENT].iloc[split.train])

@@ -94,6 +94,8 @@ def _data(config: Config, result: Mapping[str, Any]) -> str:
         f"{archive['title']}, fingerprint `{archive['fingerprint']}`; {archive['split']} images to "
         f"train, validate and test ({config.split} split {config.split_seed})."
     ]
+    if config.train_share < 1:
+        said.append(f"Of the split's training images it saw {config.train_share:.0%}.")
     if config.labels != "complete":
         said.append(f"Of the training labels were known: {config.labels}.")
     if reader:
