@@ -16,7 +16,7 @@ Param = bool | int | float | str
 SUFFIX = ".safetensors"  # of a file of weights, which may be left out
 
 #: archives that the package draws itself
-EMBEDDED = ("synthetic", "synthetic_sentinel")
+EMBEDDED = ("synthetic", "synthetic_5", "synthetic_60", "synthetic_sentinel")
 #: archives whose images may be shown to anyone, and the credit that goes with them
 PUBLIC_DOMAIN = {
     "ucm_multilabel": "Images: UC Merced Land Use (Yang and Newsam, 2010), from the USGS National "
