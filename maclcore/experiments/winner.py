@@ -68,6 +68,9 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     ),
 }
 
+#: of each loss the setting that `choice` took
+CHOSEN: Mapping[str, Mapping[str, Param]] = {}
+
 
 def winner_choice(
     profile: str, archive: str, seeds: Iterable[int] = FIRST, **overrides: Any
