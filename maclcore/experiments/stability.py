@@ -15,7 +15,7 @@ from maclcore.experiments.winner import CHOSEN, _run
 NAMES = ("mulsupcon", "lproto", "lmsc", "oml", "macl", "graded_lmsc")
 
 #: where they were chosen: 64 px, all training images
-CHOICE: Mapping[str, Any] = {"image_size": 64}
+SETTING: Mapping[str, Any] = {"image_size": 64}
 #: and what is changed of it, of an archive's own labels
 CONDITIONS: tuple[Mapping[str, Any], ...] = (
     {"image_size": 32},
@@ -35,7 +35,7 @@ def winner_stability(
     """
     changes = [{}] if archive in RELABELLED else CONDITIONS
     return [
-        _run(profile, archive, seed, loss, CHOSEN.get(loss, {}), {**CHOICE, **change, **overrides})
+        _run(profile, archive, seed, loss, CHOSEN.get(loss, {}), {**SETTING, **change, **overrides})
         for seed in seeds
         for change in changes
         for loss in NAMES
