@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from maclcore.config import Config, Param, nearest
+from maclcore.experiments.stability import winner_stability
 from maclcore.experiments.weak import calibration, chain, weak_labels, weak_network
 from maclcore.experiments.winner import TRIALS, winner, winner_choice
 from maclcore.losses import LOSSES, PAPER
@@ -217,6 +218,7 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "chain": chain,
     "winner_choice": winner_choice,
     "winner": winner,
+    "winner_stability": winner_stability,
 }
 
 

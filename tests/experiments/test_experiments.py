@@ -11,7 +11,7 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper as experiments
-from maclcore.experiments import tables
+from maclcore.experiments import stability, tables
 from maclcore.experiments.winner import TRIALS
 from maclcore.losses import LOSSES, PAPER, WEAK_LOSSES
 from maclcore.store import collect
@@ -31,6 +31,7 @@ SIZES = {
     "chain": 18,
     "winner_choice": 4 * len(TRIALS),
     "winner": len(TRIALS) + 3,
+    "winner_stability": 4 * len(stability.NAMES),
 }
 
 
@@ -70,6 +71,24 @@ def test_the_sign_of_alpha_shares_its_ends_with_the_main_tables():
     tables = {config.run_id for config in experiments.main_tables("quick", "dlrsd")}
     configs = experiments.alpha_sign("quick", "dlrsd")
     assert [config.run_id in tables for config in configs] == [True, False, True] + 10 * [False]
+
+
+def test_stability_changes_one_condition_of_the_setting_of_the_choice(monkeypatch):
+    """And no parameter of a loss, at its default or not."""
+    default = LOSSES["oml"].defaults["temperature"]
+    chosen = {"macl": {"alpha": -0.5}, "oml": {"temperature": default}}
+    monkeypatch.setattr(stability, "CHOSEN", chosen)
+    first = Config.from_profile("quick", archive="dlrsd", seed=3, split_seed=3)
+    base = [
+        first.but(loss=name, loss_params={"alpha": -0.5} if name == "macl" else {})
+        for name in stability.NAMES
+    ]
+    changes = [{"image_size": 32}, {"image_size": 96}, {"image_size": 128}, {"train_share": 0.5}]
+    configs = experiments.experiment("winner_stability")("quick", "dlrsd", (3,))
+    assert configs == [one.but(**change) for change in changes for one in base]
+    for archive in ("ucm_scenes", "synthetic_5", "synthetic_60"):
+        of = experiments.experiment("winner_stability")("quick", archive, (3,))
+        assert of == [one.but(archive=archive) for one in base]
 
 
 def collected(configs):
