@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maclcore import paths, store
@@ -25,7 +26,7 @@ from maclcore.config import Config
 from maclcore.data import Archive, load_archive
 from maclcore.evaluation.relevance import METRICS
 from maclcore.evaluation.retrieval import evaluate
-from maclcore.losses import mulsupcon
+from maclcore.losses import lmsc, mulsupcon
 from maclcore.losses.pairs import Pairs, complete
 from maclcore.losses.ranks import at_least, thresholds
 from maclcore.models.network import Head
@@ -88,6 +89,7 @@ LEVERS = {
     "normaliser kept 0.2": Lever(keep=0.2),
     "normaliser kept 0.5": Lever(keep=0.5),
     "normaliser kept 0.8": Lever(keep=0.8),
+    "normaliser kept 0.9": Lever(keep=0.9),
 }
 #: decay of averages of the weights, measured beside the baseline's last ones: a number, or a ramp
 #: to it, min(decay, (1 + t) / (10 + t)) at step t
@@ -206,8 +208,23 @@ def graded_by(memory: Memory, batch: Tensor, z: Tensor, y: Tensor, temperature: 
     return (means.sum(dim=1) / (count > 0).sum(dim=1).clamp(min=1)).mean()
 
 
+def graded_lmsc_by(
+    memory: Memory, batch: Tensor, z: Tensor, y: Tensor, prototypes: Tensor
+) -> Tensor:
+    """The same of the first half of `graded_lmsc`; the second is as it is."""
+    halves, of_labels = z.tensor_split(2, dim=1), prototypes.tensor_split(2, dim=1)
+    first, second = (F.normalize(half, dim=1) for half in halves)
+    off = sum((torch.linalg.vecdot(half, half) - 0.5).square().mean() for half in halves)
+    first = graded_by(memory, batch, first, y, 0.2)
+    return first + lmsc(second, y, of_labels[1], temperature=0.1) + 10 * off
+
+
 LEVELS = "0 .4 .6 .8 1"
-KEPT = {"mulsupcon": (mulsupcon_by, 1), "graded": (graded_by, len(thresholds(LEVELS)))}
+KEPT = {
+    "mulsupcon": (mulsupcon_by, 1),
+    "graded": (graded_by, len(thresholds(LEVELS))),
+    "graded_lmsc": (graded_lmsc_by, len(thresholds(LEVELS))),
+}
 
 
 class Levered(Retrieval):
@@ -237,7 +254,8 @@ class Levered(Retrieval):
         if self.memory is None:
             return super().step(batch)
         z, y, _ = self.seen(batch)
-        return {"loss": self.by(self.memory, batch, z, y, **self.source.config.loss_params)}
+        also = () if self.loss.prototypes is None else (self.loss.prototypes,)
+        return {"loss": self.by(self.memory, batch, z, y, *also, **self.source.config.loss_params)}
 
     def after_step(self) -> None:
         self.steps += 1
