@@ -302,7 +302,9 @@ def rows(config: Config, archive: Archive, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def run(file: Path, archives: list[str], losses: list[str], levers: list[str], splits: list[int]):
+def run(
+    file: Path, archives: list[str], losses: list[str], levers: list[str], splits: list[int]
+) -> None:
     table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
     key = ["lever", "loss", "archive", "split_seed"]
     done = set(table[key].itertuples(index=False, name=None)) if len(table) else set()
@@ -325,8 +327,7 @@ def run(file: Path, archives: list[str], losses: list[str], levers: list[str], s
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over splits of a lever's gain in the mean of the seven metrics, in points, ± its
-    standard deviation over splits."""
+    """The rows with their mean of the seven metrics, and its gain on the baseline, in points."""
     table = table.assign(mean=100 * table[list(METRICS)].mean(axis=1))
     key = ["loss", "archive", "split_seed"]
     base = table[table.lever == "baseline"].set_index(key)["mean"]
@@ -335,6 +336,7 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def printed(table: pd.DataFrame) -> None:
+    """Means over splits, of so many as stands in brackets."""
     table = gains(table)
     columns = [(loss, archive) for loss in LOSSES for archive in ARCHIVES]
     print("| lever | " + " | ".join(f"{loss}, {archive}" for loss, archive in columns) + " |")
@@ -344,9 +346,9 @@ def printed(table: pd.DataFrame) -> None:
         for loss, archive in columns:
             of = table[(table.lever == lever) & (table.loss == loss) & (table.archive == archive)]
             if lever == "baseline":
-                cells.append(f"{of['mean'].mean():.2f}" if len(of) else "")
+                cells.append(f"{of['mean'].mean():.2f} ({len(of)})" if len(of) else "")
             else:
-                cells.append(f"{of.gain.mean():+.2f} ± {of.gain.std():.2f}" if len(of) else "")
+                cells.append(f"{of.gain.mean():+.2f} ({len(of)})" if len(of) else "")
         print(f"| {lever} | " + " | ".join(cells) + " |")
 
 
