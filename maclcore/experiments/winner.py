@@ -80,6 +80,9 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     ),
 }
 
+#: the loss that is held against all others
+PROPOSED = "hap_lmsc_oml"
+
 #: the best setting of each loss by `choice`, frozen before any test split was looked at
 CHOSEN: Mapping[str, Mapping[str, Param]] = {name: trials[0] for name, trials in TRIALS.items()}
 
