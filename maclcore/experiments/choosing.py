@@ -1,0 +1,209 @@
+"""How the proposed loss was chosen and made, from tables of validation parts that come with the
+store: settings tried, shares of the parts, parts alone, and what else could lift a loss.
+
+winner_choice.csv  a run of `winner_choice`: loss, loss_params, split_seed, archive, the metrics
+front.csv          a run of the proposed loss at some shares of its parts: archive, protocol,
+                   split_seed, shares, the metrics
+parts.csv          a run of one part alone, of one loss in all parts, of parts or of a sum:
+                   variant, archive, split_seed, the metrics
+levers.csv         a run with something else changed, such as the batch: lever, loss, archive,
+                   split_seed, the metrics (`benchmarks/levers.py`)
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from maclcore import paths
+from maclcore.evaluation.retrieval import METRICS
+from maclcore.experiments.winner import CHOSEN, PROPOSED, TRIALS
+from maclcore.experiments.words import counted, listed, minus, points, share, title
+from maclcore.losses import LOSSES, method_label
+
+FILES = ("winner_choice", "front", "parts", "levers")
+#: parameters as tables call them
+SYMBOLS = {"temperature": "τ", "alpha": "α", "soft_weight": "λ"}
+#: what a front lies between: any shared label, or the right set of labels
+LOOSE, STRICT = "nDCG(sim)@100", "mAP@0.6"
+MEAN = "mean of seven"
+#: of the archives of the runs, which the tables have by their names
+TITLES = {"dlrsd": "DLRSD*", "ucm_multilabel": "UC Merced", "ml_aid": "ML-AID 150 px"}
+#: the shares of parts as their table has them, in its order
+SHARES = "shares"
+
+
+def read(name: str) -> pd.DataFrame:
+    """A table of `FILES` from the store or else the repository, with `MEAN`; no rows if neither
+    has it."""
+    for folder in (paths.results_root(), paths.paper_root().parent):
+        if (file := folder / f"{name}.csv").is_file():
+            table = pd.read_csv(file)
+            return table.assign(**{MEAN: table[list(METRICS)].mean(axis=1)})
+    return pd.DataFrame()
+
+
+def lacking(name: str) -> str:
+    return f"The table `{name}.csv` is not in this store."
+
+
+def named(archive: str) -> str:
+    """An archive's title, in markdown."""
+    return title(TITLES.get(archive, archive))
+
+
+def setting(loss: str, params: Mapping[str, Any]) -> str:
+    """What tells a setting from the others of its loss in `TRIALS`: "τ = 0.1"."""
+    defaults = LOSSES[loss].defaults
+    varied = [
+        k for k in defaults if len({str(trial.get(k, defaults[k])) for trial in TRIALS[loss]}) > 1
+    ]
+    words = []
+    for key in varied:
+        value = params.get(key, defaults[key])
+        text = minus(f"{value:.3g}") if isinstance(value, float) else str(value)
+        part, _, parameter = key.rpartition("_")
+        if key == "reweight":
+            words.append("with w" if value else "w = 1")
+        elif key in LOSSES:  # the share of a part
+            words.append(f"{method_label(key)} {text}")
+        elif part in LOSSES:
+            words.append(f"{method_label(part)} {SYMBOLS.get(parameter, parameter)} = {text}")
+        else:
+            words.append(f"{SYMBOLS.get(key, key)} = {text}")
+    return ", ".join(words)
+
+
+def settings(choice: pd.DataFrame) -> pd.DataFrame:
+    """A row a setting of `winner_choice`, losses in order: `loss`, `setting`, `first`, the mean of
+    the seven metrics in percent over archives on the first split alone, which all settings have,
+    `all` over all splits, NaN for what was not tried on all, and whether it is `chosen`."""
+    table = choice.assign(
+        setting=[
+            setting(loss, json.loads(params))
+            for loss, params in zip(choice["loss"], choice["loss_params"], strict=True)
+        ],
+        **{MEAN: 100 * choice[MEAN]},
+    )
+    first = table[table["split_seed"] == table["split_seed"].min()]
+    key = ["loss", "setting"]
+    found = first.groupby(key, sort=False)[MEAN].mean().rename("first").to_frame()
+    splits = table.groupby(key)["split_seed"].nunique()
+    full = table.groupby(key)[MEAN].mean()
+    found["all"] = full.where(splits == table["split_seed"].nunique())
+    chosen = {(loss, setting(loss, params)) for loss, params in CHOSEN.items()}
+    found["chosen"] = [one in chosen for one in found.index]
+    place = {name: i for i, name in enumerate(TRIALS)}
+    found = found.reset_index()
+    return found.sort_values("loss", key=lambda names: names.map(place), kind="stable")
+
+
+def settings_table(choice: pd.DataFrame) -> pd.DataFrame:
+    """`settings` as a page shows them."""
+    found = settings(choice)
+    many = choice["split_seed"].nunique()
+    shown = found.rename(columns={"first": "one split", "all": counted(many, "split")})
+    shown["chosen"] = found["chosen"].map({True: "✓", False: ""})
+    names = found["loss"].map(method_label).where(~found["loss"].duplicated(), "")
+    return shown.drop(columns="loss").set_index(names.rename("loss"))
+
+
+def how_chosen(choice: pd.DataFrame) -> str:
+    """How far apart the settings of a loss are, and which loss was first before any test."""
+    found = settings(choice)
+    spread = found.groupby("loss")["first"].agg(lambda values: values.max() - values.min())
+    best = found[found["chosen"]].set_index("loss")
+    best = best["all"].fillna(best["first"]).sort_values(ascending=False)
+    place = best.index.get_loc(PROPOSED) + 1
+    where = listed(named(archive) for archive in choice["archive"].unique())
+    ahead = listed(f"{method_label(name)} {best[name]:.1f}" for name in best.index[:3])
+    own = [{**LOSSES[loss].defaults, **CHOSEN[loss]} != LOSSES[loss].defaults for loss in CHOSEN]
+    return (
+        f"Within a loss the best of its settings is {spread.median():.1f} points above the worst "
+        f"(median; mean of the seven metrics, {where}), {spread.max():.1f} at most; "
+        f"{share(sum(own), len(own))} losses are not best as they are by default. On these "
+        f"validation parts the first three were {ahead}; {method_label(PROPOSED)} was number "
+        f"{place} of {len(best)}."
+    )
+
+
+def front_curve(front: pd.DataFrame) -> pd.DataFrame:
+    """Means in percent over splits, a row (archive, shares), from the loosest to the strictest."""
+    means = 100 * front.groupby(["archive", SHARES], sort=False)[[LOOSE, STRICT, MEAN]].mean()
+    return means.sort_values(["archive", LOOSE], ascending=[True, False])
+
+
+def front_dots(front: pd.DataFrame, choice: pd.DataFrame) -> pd.DataFrame:
+    """Every other loss at its chosen setting on the splits of the front, rows (archive, loss) in
+    percent; no rows where `winner_choice` has other splits."""
+    if choice.empty:
+        return pd.DataFrame()
+    same = choice[choice["split_seed"].isin(front["split_seed"])]
+    chosen = {loss: setting(loss, params) for loss, params in CHOSEN.items()}
+    kept = [
+        loss != PROPOSED and setting(loss, json.loads(params)) == chosen[loss]
+        for loss, params in zip(same["loss"], same["loss_params"], strict=True)
+    ]
+    key = ["archive", "loss"]
+    return 100 * same[kept].groupby(key, sort=False)[[LOOSE, STRICT, MEAN]].mean()
+
+
+def front_said(curve: pd.DataFrame, dots: pd.DataFrame) -> str:
+    """What walking the front gains and costs, and how many losses lie within it."""
+    told = []
+    for archive, line in curve.groupby(level="archive", sort=False):
+        first, last = line.iloc[0], line.iloc[-1]
+        gain, price = (first - last)[LOOSE] / 100, (first - last)[STRICT] / 100
+        text = f"{points(gain)} of `{LOOSE}` for {points(price)} of `{STRICT}` on {named(archive)}"
+        if archive in dots.index.get_level_values("archive"):
+            others = dots.xs(archive, level="archive")
+            within = [
+                bool(((line[[LOOSE, STRICT]] >= other[[LOOSE, STRICT]]).all(axis=1)).any())
+                for _, other in others.iterrows()
+            ]
+            text += f", where {share(sum(within), len(within))} other losses lie within it"
+        told.append(text)
+    return f"From one end of its shares to the other, {listed(told)}."
+
+
+def parts_table(parts: pd.DataFrame, archive: str) -> pd.DataFrame:
+    """Variants × metrics of one archive in percent, means over splits."""
+    part = parts[parts["archive"] == archive]
+    return 100 * part.groupby("variant", sort=False)[[*METRICS, MEAN]].mean()
+
+
+def parts_said(parts: pd.DataFrame) -> str:
+    """Which variant is best by the mean of the seven metrics on each archive, and its lead."""
+    told = []
+    for archive in parts["archive"].unique():
+        means = parts_table(parts, archive)[MEAN].sort_values(ascending=False)
+        told.append(
+            f"on {named(archive)} {means.index[0]} ({means.iloc[0]:.1f}, next {means.index[1]} "
+            f"{means.iloc[1]:.1f}, last {means.index[-1]} {means.iloc[-1]:.1f})"
+        )
+    return f"By the mean of the seven metrics the best is {'; '.join(told)}."
+
+
+def lever_gains(levers: pd.DataFrame) -> pd.DataFrame:
+    """What each lever adds to the mean of the seven metrics, in points: rows of levers, best mean
+    first, columns of losses, means over archives and splits, and `mean` and `least` of them."""
+    key = ["loss", "archive", "split_seed"]
+    base = levers[levers["lever"] == "baseline"].set_index(key)[MEAN]
+    rest = levers[levers["lever"] != "baseline"].set_index([*key, "lever"])[MEAN]
+    gain = 100 * (rest - base.reindex(rest.index.droplevel("lever")).to_numpy())
+    table = gain.groupby(level=["lever", "loss"], sort=False).mean().unstack("loss")
+    table = table.rename(columns=method_label).rename_axis(columns=None)
+    found = table.assign(mean=table.mean(axis=1), least=table.min(axis=1))
+    return found.sort_values("mean", ascending=False)
+
+
+def levers_said(gains: pd.DataFrame) -> str:
+    """Which levers lift every loss that had them, and how many cost more than they bring."""
+    every = gains[gains["least"] >= 0.1]
+    names = [f"{name} ({points(row['mean'] / 100)})" for name, row in every.iterrows()]
+    lost = (gains["mean"] < 0).sum()
+    return (
+        f"Of {len(gains)} levers, those that lift the mean of each loss that had them by 0.1 "
+        f"points or more: {listed(names or ['none'])}. {lost} cost more than they bring."
+    )
