@@ -26,7 +26,7 @@ FILE = "served.csv"
 #: queries by their number of labels
 SIZES = {"1": (1, 1), "2": (2, 2), "3–4": (3, 4), "5–6": (5, 6), "7 or more": (7, 10**6)}
 BY = {"label": "labels", "size": "labels of the query"}
-KEY = ["profile", ARCHIVE, "seeds", "by", "group"]
+LACKING = f"The labels of these runs are in no table `{FILE}` of this store."
 
 
 def measured() -> pd.DataFrame:
@@ -124,7 +124,7 @@ def against_best(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     group) with `rival`, `difference`, `low`, `high`, `many`."""
     if table.empty:
         return table
-    rows = table[(table["profile"] == profile) & ~table["loss"].isin(KIN)]
+    rows = table[(table["profile"] == profile) & ~table["loss"].isin(KIN)].reset_index(drop=True)
     best = rows.loc[rows.groupby(["by", ARCHIVE, "group"])["value"].idxmax()]
     order = {name: i for i, name in enumerate((*breakdown.GROUPS, *SIZES))}
     best = best.assign(place=best["group"].map(order)).sort_index()
@@ -136,12 +136,13 @@ def against_best(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     ]
 
 
-def said(best: pd.DataFrame) -> str:
-    """Whether rare labels and large label sets gain, of `against_best`."""
-    told = []
+def said(best: pd.DataFrame) -> tuple[str, str]:
+    """Whether rare labels and large label sets gain, of `against_best`: in short, and with the
+    differences."""
+    short, told = [], []
     for by, group, words in (
-        ("label", "rare", "rare labels"),
-        ("size", "7 or more", "queries of seven labels or more"),
+        ("label", "rare", "on rare labels"),
+        ("size", "7 or more", "on queries of seven labels or more"),
     ):
         if (by, group) not in best.index.droplevel("archive"):
             continue
@@ -151,8 +152,7 @@ def said(best: pd.DataFrame) -> str:
             for name, row in rows.iterrows()
         )
         ahead, behind = (rows["low"] > 0).sum(), (rows["high"] < 0).sum()
-        told.append(
-            f"On {words} it is above the best rival in {ahead} and below in {behind} of "
-            f"{counted(len(rows), 'archive')}, in points of `{GRADED}`: {each}."
-        )
-    return " ".join(told)
+        many = counted(len(rows), "archive")
+        short.append(f"{words} it is above the best rival in {ahead} of {many}, below in {behind}")
+        told.append(f"{words} {each}")
+    return f"{'; '.join(short).capitalize()}.", f"In points, {'; '.join(told)}."

@@ -156,7 +156,7 @@ def front_said(curve: pd.DataFrame, dots: pd.DataFrame) -> str:
         first, last = line.iloc[0], line.iloc[-1]
         gain, price = (first - last)[LOOSE] / 100, (first - last)[STRICT] / 100
         text = f"{points(gain)} of `{LOOSE}` for {points(price)} of `{STRICT}` on {named(archive)}"
-        if archive in dots.index.get_level_values("archive"):
+        if len(dots) and archive in dots.index.unique("archive"):
             others = dots.xs(archive, level="archive")
             within = [
                 bool(((line[[LOOSE, STRICT]] >= other[[LOOSE, STRICT]]).all(axis=1)).any())

@@ -15,11 +15,21 @@ from maclcore.experiments import standing
 from maclcore.experiments.standing import ARCHIVE, GRADED
 from maclcore.experiments.tables import stored_experiment
 from maclcore.experiments.winner import CHOSEN, PROPOSED
-from maclcore.experiments.words import counted, interval, listed, points, probability, share, title
+from maclcore.experiments.words import (
+    counted,
+    interval,
+    listed,
+    ordinal,
+    points,
+    probability,
+    share,
+    title,
+)
 from maclcore.losses import LOSSES, method_label
 
 WEIGHTS = "resnet18_imagenet_layer1-3"
 PROTOCOLS = {"quick": "the whole network trained", "frozen": "the head alone trained"}
+IN_SHORT = {"quick": "whole network", "frozen": "head alone"}
 ORDER = ("dlrsd", "ucm_multilabel", "ml_aid")
 #: made of several losses, as the proposed one is: its kin, no rivals
 KIN = tuple(name for name in CHOSEN if LOSSES[name].source == "our own")
@@ -37,15 +47,13 @@ class Standing:
     loss: str = PROPOSED
 
     @classmethod
-    def load(cls, profile: str, loss: str = PROPOSED) -> "Standing":
-        """Of the stored rows, with nothing in it where there are none."""
-        return cls.of(profile, whole(stored_experiment("winner"), profile), loss)
-
-    @classmethod
-    def of(cls, profile: str, runs: pd.DataFrame, loss: str = PROPOSED) -> "Standing":
-        """Of rows of `collect()`, whose values the store has."""
+    def load(cls, profile: str, archive: str | None = None) -> "Standing":
+        """Of the stored rows, of one archive or of all; with nothing in it where there are none."""
+        runs = whole(stored_experiment("winner"), profile)
+        if archive is not None:
+            runs = runs[runs["archive"] == archive]
         values = standing.values_by_archive(runs) if len(runs) else {}
-        return cls.measured(profile, runs, values, loss)
+        return cls.measured(profile, runs, values)
 
     @classmethod
     def measured(
@@ -76,6 +84,11 @@ class Standing:
     def ranks(self) -> pd.Series:
         """Mean rank of each loss over all columns, 1 the best, in order of it."""
         return standing.mean_ranks(self.means)
+
+    @property
+    def titles(self) -> list[str]:
+        """Of the archives."""
+        return list(self.gaps.index.unique("archive")) if self else []
 
     @property
     def columns(self) -> int:
@@ -111,7 +124,9 @@ def proposed_gaps(values: pd.DataFrame, loss: str = PROPOSED) -> pd.DataFrame:
     table = statistics.summary(gap).rename(columns={"mean": "difference"})
     tests = statistics.pairwise(values)[["p", "holm"]]
     # a pair stands in the table once, in the order of its losses
-    pair = [tests.xs(loss, level=level) for level in ("loss", "rival")]
+    pair = [
+        tests[tests.index.isin([loss], level=level)].droplevel(level) for level in ("loss", "rival")
+    ]
     tests = pd.concat([one.rename_axis(["metric", "loss"]) for one in pair])
     return table[["difference", "low", "high"]].join(tests)
 
@@ -155,6 +170,11 @@ def protocol(found: Standing) -> str:
     return f"{PROTOCOLS[found.profile]}, {size}, {epochs}, {splits}"
 
 
+def provenance(found: Standing) -> str:
+    """Which archives and how trained, as captions have it."""
+    return f"{listed(map(title, found.titles))}; {protocol(found)}" if found else ""
+
+
 def nothing(profile: str) -> str:
     """What is said of a profile without stored rows."""
     return (
@@ -169,8 +189,8 @@ def answer(found: Standing) -> str:
     ranks, name = found.ranks, method_label(found.loss)
     best = against_best(found)
     counts = side(best).value_counts()
+    ahead = share(counts.get("ahead", 0), len(best))
     rivals = ranks.index.intersection(found.rivals, sort=False)
-    where = listed(title(archive) for archive in found.gaps.index.unique("archive"))
     if ranks.index[0] == found.loss:
         first = (
             f"**{name} is first** by mean rank over {found.columns} columns, "
@@ -184,12 +204,11 @@ def answer(found: Standing) -> str:
             f"{len(ranks)} losses; the first of its {len(rivals)} rivals is"
         )
     return (
-        f"* {first} {method_label(rivals[0])}, {ranks[rivals[0]]:.1f} ({where}; "
-        f"{protocol(found)}). {_over_seven(found, rivals[0])}\n"
+        f"* {first} {method_label(rivals[0])}, {ranks[rivals[0]]:.1f} "
+        f"({provenance(found)}). {_over_seven(found, rivals[0])}\n"
         f"* **Against the best rival of each column**, another one each time and a bar that none "
-        f"of them meets, its 95 % interval lies above in {share(counts.get('ahead', 0), len(best))}"
-        f" columns, holds zero in {counts.get('level', 0)} and lies below in "
-        f"{counts.get('behind', 0)}.\n"
+        f"of them meets, the 95 % interval of the difference lies above zero in {ahead} columns, "
+        f"holds it in {counts.get('level', 0)} and lies below in {counts.get('behind', 0)}.\n"
         f"* {where_not(found)}"
     )
 
@@ -202,7 +221,59 @@ def _over_seven(found: Standing, rival: str) -> str:
         f"{points(mean[name])} on {title(name)} (`{GRADED}` {interval(row)})"
         for name, row in graded.iterrows()
     )
-    return f"Over {method_label(rival)} it gains, in points, the mean of the seven columns: {told}."
+    return (
+        f"Its differences from {method_label(rival)}, in points of the mean of the seven metrics: "
+        f"{told}."
+    )
+
+
+def best_in_short(found: Standing) -> str:
+    """Figure's words: how the proposed loss stands to the best rival of each column."""
+    best = against_best(found)
+    ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
+    return (
+        f"{method_label(found.loss)} is above the best of its rivals in {share(ahead, len(best))} "
+        f"columns, and below it in {share(behind, len(best))}."
+    )
+
+
+def also(found: Standing) -> str:
+    """The same of another protocol, in a line."""
+    best, ranks = against_best(found), found.ranks
+    ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
+    what, size = protocol(found).split(", ", 1)
+    return (
+        f"* **{what.capitalize()}** ({size}) it is {_place(found)} of {len(ranks)} by mean rank, "
+        f"{ranks[found.loss]:.1f}; above the best rival of the column in {ahead} of {len(best)} "
+        f"and below in {behind}{_lost(best)}."
+    )
+
+
+def in_short(found: Standing) -> str:
+    """The advice in two sentences, for pages that lead here."""
+    best = against_best(found)
+    ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
+    return (
+        f"**{method_label(found.loss)}** (`--loss {found.loss}`) is {_place(found)} of "
+        f"{len(found.ranks)} losses, each at the best of six settings, chosen on other splits. "
+        f"Against the best rival *of each column* it gains in {ahead} of {len(best)}, beyond the "
+        f"95 % interval, and loses in {behind}{_lost(best)}."
+    )
+
+
+def _place(found: Standing) -> str:
+    place = found.ranks.index.get_loc(found.loss)
+    return ordinal(place + 1) if place else "first"
+
+
+def _lost(best: pd.DataFrame) -> str:
+    """Where a loss is behind the best rival, in brackets."""
+    lost = best[side(best) == "behind"]
+    names = [
+        f"`{metric}` on {title(name)}, to {method_label(rival)}"
+        for (name, metric), rival in lost["rival"].items()
+    ]
+    return f" ({listed(names)})" if names else ""
 
 
 def where_not(found: Standing) -> str:
@@ -296,6 +367,8 @@ def seconds(found: Standing) -> pd.DataFrame:
 
 def cost(found: Standing, names: Sequence[str] = ("lproto", "oml")) -> str:
     """What a training with the proposed loss costs beside one with MulSupCon."""
+    if not found:
+        return nothing(found.profile)
     table = seconds(found)
     mine = table.drop(columns="times").loc[found.loss]
     low, high = mine.min(), mine.max()

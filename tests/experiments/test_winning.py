@@ -1,0 +1,158 @@
+"""What is said of the proposed loss is computed: with rows that say something else, it says so."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maclcore.evaluation.retrieval import METRICS
+from maclcore.experiments import winning
+from maclcore.experiments.winner import CHOSEN, PROPOSED
+from maclcore.losses import method_label
+
+NDCG, STRICT = "nDCG(sim)@100", "mAP@0.8"
+METHODS = ("chance", "frozen", *CHOSEN, "oracle")
+LOW = {"chance": -0.4, "frozen": -0.3, "oracle": 0.4}
+
+
+def values_of(lifts, archives=("Somewhere*", "Elsewhere"), seeds=3):
+    """Per-query values, {archive: (metric, loss)}; lifts: {loss: by so much in all columns, or
+    {(archive, metric): so much}}."""
+    pairs = [(seed, seed, f"q{n}") for seed in range(seeds) for n in range(12)]
+    index = pd.MultiIndex.from_tuples(pairs, names=["split_seed", "seed", "query"])
+    columns = pd.MultiIndex.from_product([METRICS, METHODS], names=["metric", "loss"])
+    tables = {}
+    for archive in archives:
+        noise = np.random.default_rng(1).normal(0, 1e-3, (len(index), len(columns)))
+        table = pd.DataFrame(0.5 + noise, index, columns)
+        for loss, lift in (LOW | lifts).items():
+            for metric in METRICS:
+                by = lift.get((archive, metric), 0.0) if isinstance(lift, dict) else lift
+                table[metric, loss] += by
+        tables[archive] = table
+    return tables
+
+
+def runs_of(archives=("Somewhere*", "Elsewhere"), seeds=3, **columns):
+    rows = [
+        {"archive": archive.lower(), "archive: title": archive, "seed": seed, "loss": loss,
+         "profile": "quick", "weights": winning.WEIGHTS, "image_size": 64, "epochs": 25,
+         "seconds": 30.0 if loss == PROPOSED else 10.0}
+        for archive in archives for seed in range(seeds) for loss in METHODS
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def standing_of(lifts, **given):
+    return winning.Standing.measured("quick", runs_of(**given), values_of(lifts, **given))
+
+
+def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
+    found = standing_of({PROPOSED: 0.05, "oml": 0.02})
+    said = winning.answer(found)
+    assert f"**{method_label(PROPOSED)} is first** by mean rank over 14 columns, 1.0 of 19" in said
+    assert f"of its {len(found.rivals)} rivals the next is OML, 2.0" in said
+    assert r"Somewhere\* and Elsewhere; the whole network trained, 64 px, 25 epochs, three" in said
+    assert "OML, in points of the mean of the seven metrics: +3.0 on Somewhere" in said
+    assert "lies above zero in all 14 columns, holds it in 0 and lies below in 0" in said
+    assert "There is no column in which" in said and "Where it does not hold" not in said
+    assert winning.best_in_short(found).endswith("in all 14 columns, and below it in none of 14.")
+    assert "first of 19 by mean rank, 1.0" in winning.also(found)
+    short = winning.in_short(found)
+    assert f"`--loss {PROPOSED}`) is first of 19" in short and "in 14 of 14" in short
+    assert short.endswith("loses in 0.")
+
+
+def test_it_is_not_first_where_another_leads():
+    found = standing_of({"lproto": 0.05, PROPOSED: 0.02})
+    said = winning.answer(found)
+    assert f"**{method_label(PROPOSED)} is not first**, but LProto, by mean rank" in said
+    assert "from LProto, in points of the mean of the seven metrics: −3.0 on" in said
+    assert "lies above zero in none of 14 columns, holds it in 0 and lies below in 14" in said
+    assert "is 2nd of 19" in winning.in_short(found) and "loses in 14" in winning.in_short(found)
+    kin = standing_of({"four_parts": 0.05, PROPOSED: 0.02, "oml": 0.01})
+    said = winning.answer(kin)
+    assert "but its kin Graded ‖ LMSC ‖ OML ‖ Gain" in said
+    # kin is no rival: the best of the others is OML
+    assert set(winning.against_best(kin)["rival"]) == {"oml"} and "four_parts" not in kin.rivals
+
+
+def test_where_it_does_not_hold_is_named_with_the_rival_and_the_interval():
+    found = standing_of({PROPOSED: 0.03, "oml": {("Elsewhere", NDCG): 0.08}})
+    best = winning.against_best(found)
+    assert best.loc[("Elsewhere", NDCG), "rival"] == "oml"
+    row = best.loc[("Elsewhere", NDCG)]
+    assert row["low"] < row["difference"] < row["high"] < 0
+    assert row["difference"] == pytest.approx(-0.05, abs=2e-3)
+    said = winning.where_not(found)
+    assert f"Elsewhere: `{NDCG}` −5.0 [" in said and said.endswith("to OML.")
+    assert "Somewhere" not in said and STRICT not in said
+    assert f"(`{NDCG}` on Elsewhere, to OML)" in winning.also(found)
+    counts = winning.dominance(found)
+    assert counts.loc[("Elsewhere", "oml")].tolist() == [6, 0, 1]
+    assert counts.loc[("Somewhere*", "oml")].tolist() == [7, 0, 0]
+    assert winning.dominance_table(found).loc["oml", "Elsewhere"] == "6 · 0 · 1"
+    many = len(found.rivals)
+    told = winning.dominates(found)
+    assert rf"all {many} on Somewhere\*; {many - 1} of {many} on Elsewhere (not OML (1))" in told
+
+
+def test_tests_are_corrected_for_all_pairs_whichever_is_proposed():
+    lifts = {PROPOSED: 0.03, "oml": {("Elsewhere", NDCG): 0.08}}
+    found = standing_of(lifts)
+    said = winning.tests(found)
+    compared = 14 * len(found.rivals)
+    assert f"Of {compared} comparisons" in said and "171 pairs of losses" in said
+    # twelve queries have 4,096 flips, of which the least p, 2 / 4096, is no 1 / 171 of 0.05
+    assert ", 0 are won and 0 lost" in said and f"{compared} are open" in said
+    # three times as many queries have enough of them
+    more = {
+        name: pd.concat([table.rename(lambda q, n=n: f"{q}-{n}", level="query") for n in range(3)])
+        for name, table in values_of(lifts).items()
+    }
+    values, more = more, winning.Standing.measured("quick", runs_of(), more)
+    assert f"{compared - 1} are won and 1 lost" in winning.tests(more)
+    # the same pair from its other side
+    other = winning.proposed_gaps(values["Elsewhere"], "oml")
+    mine = more.gaps.loc["Elsewhere"]
+    pair = [table.loc[(NDCG, loss)] for table, loss in ((mine, "oml"), (other, PROPOSED))]
+    assert pair[0]["difference"] == pytest.approx(-pair[1]["difference"])
+    assert pair[0]["holm"] == pair[1]["holm"] < 0.05
+
+
+def test_ranks_order_and_tables():
+    found = standing_of({loss: i / 50 for i, loss in enumerate(CHOSEN)} | {PROPOSED: 0.5})
+    assert winning.by_rank(found).startswith("By mean rank over 14 columns, 1.0, ")
+    near = [r for r in found.ranks.drop(PROPOSED) if r - 1 < found.critical]
+    names = winning.by_rank(found).split(": ")[1].rstrip(".").replace(" and ", ", ").split(", ")
+    assert len(names) == len(near) > 0
+    assert "p < 0.001" in winning.order_at_all(found)
+    table = winning.levels_table(found, "Elsewhere")
+    assert list(table.index[:3]) == ["chance", "frozen", PROPOSED] and table.index[-1] == "oracle"
+    assert table.loc["chance", NDCG].startswith("10.0 [")
+    gaps = winning.tests_table(found, "Elsewhere")
+    assert PROPOSED not in gaps.index and gaps.iloc[0].str.contains(r"^\+").all()
+
+
+def test_cost_is_told_beside_mulsupcon():
+    found = standing_of({})
+    assert "takes 30 to 30 s" in winning.cost(found) and "3.0 times as long" in winning.cost(found)
+    assert winning.seconds(found).loc["oml", "times"] == 1
+
+
+def test_only_whole_seeds_of_the_pretrained_network_count_in_the_order_of_archives():
+    runs = runs_of(("ML_AID", "DLRSD"))
+    lost = runs[(runs["archive"] == "ml_aid") & (runs["seed"] == 2) & (runs["loss"] == "oml")]
+    others = runs.assign(weights="none", seed=7)
+    kept = winning.whole(pd.concat([runs.drop(lost.index), others]), "quick")
+    assert kept["archive"].unique().tolist() == ["dlrsd", "ml_aid"]
+    assert kept.groupby("archive")["seed"].unique().map(list).to_dict() == {
+        "dlrsd": [0, 1, 2], "ml_aid": [0, 1],
+    }  # fmt: skip
+    assert winning.whole(runs, "frozen").empty
+
+
+def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    found = winning.Standing.load("frozen")
+    assert not found and found.titles == [] and winning.provenance(found) == ""
+    assert "sweep winner --profile frozen" in winning.cost(found)
