@@ -1,7 +1,8 @@
 """How the proposed loss was chosen and made, from tables of validation parts that come with the
 store: settings tried, shares of the parts, parts alone, and what else could lift a loss.
 
-winner_choice.csv  a run of `winner_choice`: loss, loss_params, split_seed, archive, the metrics
+winner_choice.csv  a run of `winner_choice`: loss, setting, split_seed, archive, the metrics
+                   (`winner.measure`)
 front.csv          a run of the proposed loss at some shares of its parts: archive, protocol,
                    split_seed, shares, the metrics
 parts.csv          a run of one part alone, of one loss in all parts, of parts or of a sum:
@@ -82,7 +83,7 @@ def settings(choice: pd.DataFrame) -> pd.DataFrame:
     table = choice.assign(
         setting=[
             setting(loss, json.loads(params))
-            for loss, params in zip(choice["loss"], choice["loss_params"], strict=True)
+            for loss, params in zip(choice["loss"], choice["setting"], strict=True)
         ],
         **{MEAN: 100 * choice[MEAN]},
     )
@@ -143,7 +144,7 @@ def front_dots(front: pd.DataFrame, choice: pd.DataFrame) -> pd.DataFrame:
     chosen = {loss: setting(loss, params) for loss, params in CHOSEN.items()}
     kept = [
         loss != PROPOSED and setting(loss, json.loads(params)) == chosen[loss]
-        for loss, params in zip(same["loss"], same["loss_params"], strict=True)
+        for loss, params in zip(same["loss"], same["setting"], strict=True)
     ]
     key = ["archive", "loss"]
     return 100 * same[kept].groupby(key, sort=False)[[LOOSE, STRICT, MEAN]].mean()

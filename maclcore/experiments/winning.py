@@ -14,7 +14,7 @@ from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import standing
 from maclcore.experiments.standing import ARCHIVE, GRADED
 from maclcore.experiments.tables import stored_experiment
-from maclcore.experiments.winner import CHOSEN, PROPOSED
+from maclcore.experiments.winner import CHOSEN, PROPOSED, TRIALS, WEIGHTS
 from maclcore.experiments.words import (
     counted,
     interval,
@@ -27,12 +27,13 @@ from maclcore.experiments.words import (
 )
 from maclcore.losses import LOSSES, method_label
 
-WEIGHTS = "resnet18_imagenet_layer1-3"
 PROTOCOLS = {"quick": "the whole network trained", "frozen": "the head alone trained"}
 IN_SHORT = {"quick": "whole network", "frozen": "head alone"}
 ORDER = ("dlrsd", "ucm_multilabel", "ml_aid")
 #: made of several losses, as the proposed one is: its kin, no rivals
 KIN = tuple(name for name in CHOSEN if LOSSES[name].source == "our own")
+#: settings of each loss among which it was chosen, in words
+TRIED = counted(max(map(len, TRIALS.values())), "setting").split()[0]
 SIDES = ("ahead", "level", "behind")
 
 
@@ -255,7 +256,8 @@ def in_short(found: Standing) -> str:
     ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
     return (
         f"**{method_label(found.loss)}** (`--loss {found.loss}`) is {_place(found)} of "
-        f"{len(found.ranks)} losses, each at the best of six settings, chosen on other splits. "
+        f"{len(found.ranks)} losses, each at the best of {TRIED} settings, chosen on other "
+        f"splits. "
         f"Against the best rival *of each column* it gains in {ahead} of {len(best)}, beyond the "
         f"95 % interval, and loses in {behind}{_lost(best)}."
     )

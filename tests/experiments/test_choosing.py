@@ -11,6 +11,9 @@ from maclcore.experiments.winner import CHOSEN, PROPOSED, TRIALS
 from maclcore.losses import LOSSES, method_label
 
 
+MANY = len(TRIALS["oml"])
+
+
 def row(value, **columns):
     return columns | dict.fromkeys(METRICS, value)
 
@@ -19,7 +22,7 @@ def choice_of(**values):
     """Two archives; the first two settings on two splits, the others on one. A setting is worth
     its loss's value less a hundredth for each before it."""
     rows = [
-        row(values.get(loss, 0.5) - n / 100, loss=loss, loss_params=json.dumps(dict(trial)),
+        row(values.get(loss, 0.5) - n / 100, loss=loss, setting=json.dumps(dict(trial)),
             split_seed=split, archive=archive)
         for loss, trials in TRIALS.items()
         for n, trial in enumerate(trials)
@@ -32,20 +35,21 @@ def choice_of(**values):
 def test_every_setting_of_a_loss_has_words_of_its_own():
     for loss, trials in TRIALS.items():
         words = [choosing.setting(loss, trial) for trial in trials]
-        assert len(set(words)) == len(trials) == 6
+        assert len(set(words)) == len(trials) == MANY
         assert choosing.setting(loss, LOSSES[loss].defaults | trials[3]) == words[3]
     assert choosing.setting("lproto", {"temperature": 0.1}) == "τ = 0.1"
     assert choosing.setting("macl", TRIALS["macl"][3]) == "α = −0.5, τ = 0.3, w = 1"
-    shares = {"hap": 0.3, "lmsc": 0.2, "oml": 0.5}
-    assert choosing.setting("hap_lmsc_oml", shares) == "H-AP 0.3, LMSC 0.2, OML 0.5"
+    halves = choosing.setting("graded_lmsc", {"graded_temperature": 0.3})
+    assert halves == "Graded τ = 0.3, LMSC τ = 0.1"
+    assert choosing.setting("four_parts", {"oml": 0.4}).startswith("Graded 0.25, Graded τ = ")
 
 
 def test_settings_are_means_over_archives_and_splits_and_the_chosen_is_marked():
     found = choosing.settings(choice_of(oml=0.7))
-    assert list(found["loss"].unique()) == list(TRIALS) and len(found) == 6 * len(TRIALS)
+    assert list(found["loss"].unique()) == list(TRIALS) and len(found) == MANY * len(TRIALS)
     oml = found[found["loss"] == "oml"]
-    assert oml["first"].tolist() == pytest.approx([70, 69, 68, 67, 66, 65])
-    assert oml["all"].notna().tolist() == [True, True, False, False, False, False]
+    assert oml["first"].tolist() == pytest.approx([70 - n for n in range(MANY)])
+    assert oml["all"].notna().tolist() == [True, True, *[False] * (MANY - 2)]
     assert found.groupby("loss")["chosen"].sum().eq(1).all()
     table = choosing.settings_table(choice_of())
     assert list(table) == ["setting", "one split", "two splits", "chosen"]
@@ -56,7 +60,10 @@ def test_settings_are_means_over_archives_and_splits_and_the_chosen_is_marked():
 def test_the_place_before_any_test_turns_with_the_loss(value, place):
     said = choosing.how_chosen(choice_of(**{PROPOSED: value}))
     assert f"{method_label(PROPOSED)} was number {place} of {len(CHOSEN)}" in said
-    assert r"5.0 points above the worst (median; mean of the seven metrics, DLRSD\* and" in said
+    assert (
+        rf"{MANY - 1}.0 points above the worst (median; mean of the seven metrics, DLRSD\* and"
+        in said
+    )
     assert (f"three were {method_label(PROPOSED)} " in said) == (place == 1)
 
 
