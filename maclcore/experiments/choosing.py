@@ -76,6 +76,23 @@ def setting(loss: str, params: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def recipe(loss: str = PROPOSED) -> pd.DataFrame:
+    """A row a part of a loss in parts at its chosen setting: its `share` of the embedding, its
+    temperature `τ`, and what it is `from`."""
+    params = {**LOSSES[loss].defaults, **CHOSEN[loss]}
+    parts = [key for key in params if key in LOSSES]
+    whole = sum(params[part] for part in parts)
+    rows = {
+        part: {
+            "share": f"{params[part] / whole:.2f}",
+            "τ": f"{params[f'{part}_temperature']:g}",
+            "from": LOSSES[part].source,
+        }
+        for part in parts
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("part")
+
+
 def settings(choice: pd.DataFrame) -> pd.DataFrame:
     """A row a setting of `winner_choice`, losses in order: `loss`, `setting`, `first`, the mean of
     the seven metrics in percent over archives on the first split alone, which all settings have,

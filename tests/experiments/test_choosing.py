@@ -10,7 +10,6 @@ from maclcore.experiments import choosing
 from maclcore.experiments.winner import CHOSEN, PROPOSED, TRIALS
 from maclcore.losses import LOSSES, method_label
 
-
 MANY = len(TRIALS["oml"])
 
 
@@ -38,10 +37,20 @@ def test_every_setting_of_a_loss_has_words_of_its_own():
         assert len(set(words)) == len(trials) == MANY
         assert choosing.setting(loss, LOSSES[loss].defaults | trials[3]) == words[3]
     assert choosing.setting("lproto", {"temperature": 0.1}) == "τ = 0.1"
-    assert choosing.setting("macl", TRIALS["macl"][3]) == "α = −0.5, τ = 0.3, w = 1"
+    assert choosing.setting("macl", TRIALS["macl"][2]) == "α = −0.5, τ = 0.3, w = 1"
     halves = choosing.setting("graded_lmsc", {"graded_temperature": 0.3})
     assert halves == "Graded τ = 0.3, LMSC τ = 0.1"
-    assert choosing.setting("four_parts", {"oml": 0.4}).startswith("Graded 0.25, Graded τ = ")
+    assert ", OML 0.4, " in choosing.setting("four_parts", {"oml": 0.4})
+
+
+def test_a_recipe_names_parts_shares_and_temperatures():
+    found = choosing.recipe("graded_lmsc")
+    assert list(found.index) == ["graded", "lmsc"] and set(found["share"]) == {"0.50"}
+    chosen = {**LOSSES["graded_lmsc"].defaults, **CHOSEN["graded_lmsc"]}
+    assert float(found.loc["lmsc", "τ"]) == chosen["lmsc_temperature"]
+    assert found.loc["graded", "from"] == LOSSES["graded"].source
+    shares = choosing.recipe()["share"].astype(float)
+    assert shares.sum() == pytest.approx(1, abs=0.02) and len(shares) > 1
 
 
 def test_settings_are_means_over_archives_and_splits_and_the_chosen_is_marked():

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from maclcore import plots
 from maclcore.plots.winning import BEHIND
 
-PROPOSED = "hap_lmsc_oml"
+PROPOSED = "graded_lmsc"
 
 
 def gaps_of(archives, rows):
