@@ -17,7 +17,7 @@ from maclcore.evaluation import statistics
 from maclcore.experiments.standing import ARCHIVE, GRADED
 from maclcore.experiments.tables import stored_experiment
 from maclcore.experiments.winner import PROPOSED
-from maclcore.experiments.winning import KIN, PROTOCOLS, whole
+from maclcore.experiments.winning import IN_SHORT, Standing, whole
 from maclcore.experiments.words import counted, interval, listed, title
 from maclcore.losses import LOSSES, method_label
 from maclcore.store import per_query, write_csv
@@ -36,6 +36,7 @@ def measured() -> pd.DataFrame:
                        `size`: queries by their number of labels
     many               how many labels or queries the group has
     loss, value        its `nDCG@100`; of a group of labels the mean over its labels
+    proposed, seeds    of which loss, over which runs
     difference, low, high   the proposed loss minus it, with the 95 % interval
     """
     for folder in (paths.results_root(), paths.paper_root().parent):
@@ -48,7 +49,7 @@ def measure() -> None:
     """Write the store's `served.csv` of the stored rows of `winner` whose archive is in the data
     folder; some seconds a run."""
     tables, rows = [pd.DataFrame()], stored_experiment("winner")
-    for profile in PROTOCOLS:
+    for profile in IN_SHORT:
         runs = whole(rows, profile)
         runs = runs[runs["loss"].isin(list(LOSSES))]
         for name, part in runs.groupby(ARCHIVE, sort=False):
@@ -56,8 +57,9 @@ def measure() -> None:
                 found = of_archive(part)
             except ArchiveError:
                 continue
-            seeds = " ".join(map(str, sorted(part["seed"].unique())))
-            tables.append(found.assign(profile=profile, seeds=seeds, **{ARCHIVE: name}))
+            seeds = _seeds(part)
+            about = {"profile": profile, "seeds": seeds, "proposed": PROPOSED, ARCHIVE: name}
+            tables.append(found.assign(**about))
     table = pd.concat(tables).reset_index(drop=True)
     write_csv(paths.results_root() / FILE, table.round(6))
 
@@ -119,12 +121,18 @@ def _by_size(
             yield "size", group, len(part), part
 
 
-def against_best(table: pd.DataFrame, profile: str) -> pd.DataFrame:
+def against_best(table: pd.DataFrame, found: Standing) -> pd.DataFrame:
     """Of `measured()`, the proposed loss minus the best rival of each group, rows (by, archive,
-    group) with `rival`, `difference`, `low`, `high`, `many`."""
-    if table.empty:
-        return table
-    rows = table[(table["profile"] == profile) & ~table["loss"].isin(KIN)].reset_index(drop=True)
+    group) with `rival`, `difference`, `low`, `high`, `many`; of those archives that were measured
+    with the runs of `found`."""
+    seeds = {name: _seeds(part) for name, part in found.runs.groupby(ARCHIVE)} if found else {}
+    if table.empty or not seeds:
+        return table.iloc[:0]
+    same = (table["profile"] == found.profile) & (table["proposed"] == found.loss)
+    same &= table[ARCHIVE].map(seeds) == table["seeds"]
+    rows = table[same & table["loss"].isin(found.rivals)].reset_index(drop=True)
+    if rows.empty:
+        return rows
     best = rows.loc[rows.groupby(["by", ARCHIVE, "group"])["value"].idxmax()]
     order = {name: i for i, name in enumerate((*breakdown.GROUPS, *SIZES))}
     best = best.assign(place=best["group"].map(order)).sort_index()
@@ -134,6 +142,10 @@ def against_best(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     return best.set_index(["by", "archive", "group"])[
         ["rival", "difference", "low", "high", "many"]
     ]
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    return " ".join(map(str, sorted(runs["seed"].unique())))
 
 
 def said(best: pd.DataFrame) -> tuple[str, str]:

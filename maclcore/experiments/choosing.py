@@ -76,19 +76,23 @@ def setting(loss: str, params: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def parts_of(loss: str) -> list[str]:
+    """The losses of a loss in parts; none of any other."""
+    return [key for key in LOSSES[loss].defaults if key in LOSSES]
+
+
 def recipe(loss: str = PROPOSED) -> pd.DataFrame:
     """A row a part of a loss in parts at its chosen setting: its `share` of the embedding, its
     temperature `τ`, and what it is `from`."""
     params = {**LOSSES[loss].defaults, **CHOSEN[loss]}
-    parts = [key for key in params if key in LOSSES]
-    whole = sum(params[part] for part in parts)
+    whole = sum(params[part] for part in parts_of(loss))
     rows = {
         part: {
             "share": f"{params[part] / whole:.2f}",
             "τ": f"{params[f'{part}_temperature']:g}",
             "from": LOSSES[part].source,
         }
-        for part in parts
+        for part in parts_of(loss)
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("part")
 

@@ -1,10 +1,8 @@
-"""Which loss should one use? What the stored rows of `winner` say of the proposed loss.
+"""Which loss should one use? How the losses of the stored rows of `winner` stand to one another.
 
-As in `standing`, sentences are computed from the rows that they speak of, and turn with them:
-nothing here knows who has won.
+Which of them is proposed is a constant; all else is computed. `advice` says it in sentences.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,28 +10,16 @@ import pandas as pd
 from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import standing
-from maclcore.experiments.standing import ARCHIVE, GRADED
+from maclcore.experiments.standing import ARCHIVE
 from maclcore.experiments.tables import stored_experiment
-from maclcore.experiments.winner import CHOSEN, PROPOSED, TRIALS, WEIGHTS
-from maclcore.experiments.words import (
-    counted,
-    interval,
-    listed,
-    ordinal,
-    points,
-    probability,
-    share,
-    title,
-)
-from maclcore.losses import LOSSES, method_label
+from maclcore.experiments.winner import CHOSEN, PROPOSED, WEIGHTS
+from maclcore.losses import LOSSES
 
-PROTOCOLS = {"quick": "the whole network trained", "frozen": "the head alone trained"}
+#: profiles whose rows are looked at, in words
 IN_SHORT = {"quick": "whole network", "frozen": "head alone"}
 ORDER = ("dlrsd", "ucm_multilabel", "ml_aid")
 #: made of several losses, as the proposed one is: its kin, no rivals
 KIN = tuple(name for name in CHOSEN if LOSSES[name].source == "our own")
-#: settings of each loss among which it was chosen, in words
-TRIED = counted(max(map(len, TRIALS.values())), "setting").split()[0]
 SIDES = ("ahead", "level", "behind")
 
 
@@ -162,187 +148,6 @@ def dominance_table(found: Standing) -> pd.DataFrame:
     return text.loc[ranks.index, counts.index.unique("archive")]
 
 
-def protocol(found: Standing) -> str:
-    """ "whole network, five splits"."""
-    seeds = found.runs.groupby("archive")["seed"].nunique()
-    splits = listed(counted(n, "split") for n in sorted(seeds.unique()))
-    size = listed(f"{n} px" for n in found.runs["image_size"].unique())
-    epochs = listed(counted(n, "epoch") for n in found.runs["epochs"].unique())
-    return f"{PROTOCOLS[found.profile]}, {size}, {epochs}, {splits}"
-
-
-def provenance(found: Standing) -> str:
-    """Which archives and how trained, as captions have it."""
-    return f"{listed(map(title, found.titles))}; {protocol(found)}" if found else ""
-
-
-def nothing(profile: str) -> str:
-    """What is said of a profile without stored rows."""
-    return (
-        f"No seed of `winner` is stored whole at the profile `{profile}` "
-        f"({PROTOCOLS[profile]}): `python -m maclcore sweep winner --profile {profile}` has them."
-    )
-
-
-def answer(found: Standing) -> str:
-    """The first thing to know: who is first, and how the proposed loss stands to the best of all
-    others, column by column."""
-    ranks, name = found.ranks, method_label(found.loss)
-    best = against_best(found)
-    counts = side(best).value_counts()
-    ahead = share(counts.get("ahead", 0), len(best))
-    rivals = ranks.index.intersection(found.rivals, sort=False)
-    if ranks.index[0] == found.loss:
-        first = (
-            f"**{name} is first** by mean rank over {found.columns} columns, "
-            f"{ranks.iloc[0]:.1f} of {len(ranks)} losses; of its {len(rivals)} rivals the next is"
-        )
-    else:
-        kin = "its kin " if ranks.index[0] in KIN else ""
-        first = (
-            f"**{name} is not first**, but {kin}{method_label(ranks.index[0])}, by mean rank over "
-            f"{found.columns} columns {ranks[found.loss]:.1f} to {ranks.iloc[0]:.1f} of "
-            f"{len(ranks)} losses; the first of its {len(rivals)} rivals is"
-        )
-    return (
-        f"* {first} {method_label(rivals[0])}, {ranks[rivals[0]]:.1f} "
-        f"({provenance(found)}). {_over_seven(found, rivals[0])}\n"
-        f"* **Against the best rival of each column**, another one each time and a bar that none "
-        f"of them meets, the 95 % interval of the difference lies above zero in {ahead} columns, "
-        f"holds it in {counts.get('level', 0)} and lies below in {counts.get('behind', 0)}.\n"
-        f"* {where_not(found)}"
-    )
-
-
-def _over_seven(found: Standing, rival: str) -> str:
-    mine = found.gaps.xs(rival, level="loss")
-    mean = mine["difference"].groupby(level="archive", sort=False).mean()
-    graded = mine.xs(GRADED, level="metric")
-    told = listed(
-        f"{points(mean[name])} on {title(name)} (`{GRADED}` {interval(row)})"
-        for name, row in graded.iterrows()
-    )
-    return (
-        f"Its differences from {method_label(rival)}, in points of the mean of the seven metrics: "
-        f"{told}."
-    )
-
-
-def best_in_short(found: Standing) -> str:
-    """Figure's words: how the proposed loss stands to the best rival of each column."""
-    best = against_best(found)
-    ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
-    return (
-        f"{method_label(found.loss)} is above the best of its rivals in {share(ahead, len(best))} "
-        f"columns, and below it in {share(behind, len(best))}."
-    )
-
-
-def also(found: Standing) -> str:
-    """The same of another protocol, in a line."""
-    best, ranks = against_best(found), found.ranks
-    ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
-    what, size = protocol(found).split(", ", 1)
-    return (
-        f"* **{what.capitalize()}** ({size}) it is {_place(found)} of {len(ranks)} by mean rank, "
-        f"{ranks[found.loss]:.1f}; above the best rival of the column in {ahead} of {len(best)} "
-        f"and below in {behind}{_lost(best)}."
-    )
-
-
-def in_short(found: Standing) -> str:
-    """The advice in two sentences, for pages that lead here."""
-    best = against_best(found)
-    ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
-    return (
-        f"**{method_label(found.loss)}** (`--loss {found.loss}`) is {_place(found)} of "
-        f"{len(found.ranks)} losses, each at the best of {TRIED} settings, chosen on other "
-        f"splits. "
-        f"Against the best rival *of each column* it gains in {ahead} of {len(best)}, beyond the "
-        f"95 % interval, and loses in {behind}{_lost(best)}."
-    )
-
-
-def _place(found: Standing) -> str:
-    place = found.ranks.index.get_loc(found.loss)
-    return ordinal(place + 1) if place else "first"
-
-
-def _lost(best: pd.DataFrame) -> str:
-    """Where a loss is behind the best rival, in brackets."""
-    lost = best[side(best) == "behind"]
-    names = [
-        f"`{metric}` on {title(name)}, to {method_label(rival)}"
-        for (name, metric), rival in lost["rival"].items()
-    ]
-    return f" ({listed(names)})" if names else ""
-
-
-def where_not(found: Standing) -> str:
-    """In which columns the proposed loss is behind some rival, and by how much."""
-    best = against_best(found)
-    behind = best[side(best) == "behind"]
-    if behind.empty:
-        return f"There is no column in which {method_label(found.loss)} is behind any rival."
-    told = "; ".join(
-        f"{title(name)}: "
-        + listed(
-            f"`{row.name[1]}` {interval(row)} to {method_label(row['rival'])}"
-            for _, row in part.iterrows()
-        )
-        for name, part in behind.groupby(level="archive", sort=False)
-    )
-    return f"**Where it does not hold**, in points behind the best rival of the column: {told}."
-
-
-def dominates(found: Standing) -> str:
-    """How many rivals the proposed loss is behind in no column of an archive, and who is left."""
-    counts = dominance(found)
-    counts = counts[counts.index.isin(found.rivals, level="loss")]
-    told = []
-    for name, part in counts.groupby(level="archive", sort=False):
-        left = part[part["behind"] > 0].droplevel("archive")
-        names = [f"{method_label(loss)} ({n})" for loss, n in left["behind"].items()]
-        but = f" (not {listed(names)})" if names else ""
-        told.append(f"{share(len(part) - len(left), len(part))} on {title(name)}{but}")
-    return (
-        f"**Rival by rival**: those that {method_label(found.loss)} is behind in no column "
-        f"(beyond the 95 % interval): {'; '.join(told)}."
-    )
-
-
-def tests(found: Standing) -> str:
-    """What permutation tests say, corrected for all pairs of losses in a column."""
-    gaps = found.gaps[found.gaps.index.isin(found.rivals, level="loss")]
-    apart = gaps[gaps["holm"] < 0.05]
-    ahead, behind = (apart["difference"] > 0).sum(), (apart["difference"] < 0).sum()
-    many = len(found.ranks)
-    return (
-        f"Of {len(gaps)} comparisons with a rival in a column, {ahead} are won and {behind} lost "
-        f"with p < 0.05 in the paired permutation test, corrected (Holm) for all "
-        f"{many * (many - 1) // 2} pairs of losses in the column; {len(gaps) - ahead - behind} are "
-        f"open."
-    )
-
-
-def by_rank(found: Standing) -> str:
-    """Which losses a critical difference does not tell from the proposed one."""
-    ranks = found.ranks
-    others = ranks.drop(found.loss)
-    near = others[(others - ranks[found.loss]).abs() < found.critical]
-    told = listed(method_label(name) for name in near.index) or "none"
-    return (
-        f"By mean rank over {found.columns} columns, {ranks[found.loss]:.1f}, "
-        f"{method_label(found.loss)} cannot be told from: {told}."
-    )
-
-
-def order_at_all(found: Standing) -> str:
-    """Friedman's test over all losses and columns."""
-    p = statistics.friedman(found.means.loc[found.ranks.index])
-    return f"Friedman's test of no order at all: p {probability(p)}"
-
-
 def levels_table(found: Standing, archive: str) -> pd.DataFrame:
     """Methods × metrics of one archive as text in percent, with intervals, best mean rank first
     between the reference rows."""
@@ -362,22 +167,9 @@ def seconds(found: Standing) -> pd.DataFrame:
     """Median seconds a training, rows of losses, columns of archives, and `times`, the ratio to
     MulSupCon, a mean over archives."""
     runs = found.runs[found.runs["loss"].isin(list(LOSSES))]
+    # where the proposed loss was trained; older runs of others may be another machine's
+    there = runs["device"] == runs.loc[runs["loss"] == found.loss, "device"].mode()[0]
+    runs = runs[there] if (runs.loc[there, "loss"] == "mulsupcon").any() else runs
     table = runs.pivot_table(index="loss", columns=ARCHIVE, values="seconds", aggfunc="median")
     table = table[list(runs[ARCHIVE].unique())]
     return table.assign(times=(table / table.loc["mulsupcon"]).mean(axis=1)).sort_values("times")
-
-
-def cost(found: Standing, names: Sequence[str] = ("lproto", "oml")) -> str:
-    """What a training with the proposed loss costs beside one with MulSupCon."""
-    if not found:
-        return nothing(found.profile)
-    table = seconds(found)
-    mine = table.drop(columns="times").loc[found.loss]
-    low, high = mine.min(), mine.max()
-    others = listed(f"{method_label(name)} {table.loc[name, 'times']:.1f}" for name in names)
-    return (
-        f"A training takes {low:.0f} to {high:.0f} s (median of the stored runs, "
-        f"{PROTOCOLS[found.profile]}), {table.loc[found.loss, 'times']:.1f} times as long as with "
-        f"MulSupCon; {others} times. The machine had other work, so these are no benchmark; "
-        "embedding and search cost the same whatever the loss was."
-    )

@@ -1,5 +1,7 @@
 """Whom the proposed loss serves: groups of labels and of queries, and the best rival of each."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,10 +48,17 @@ def test_groups_are_means_over_labels_and_over_queries(measured):
     assert one["value"] == pytest.approx(values["m"]["b"][sizes == 1].mean())
 
 
+def standing(**changed):
+    """What `against_best` asks a standing for."""
+    runs = pd.DataFrame({served.ARCHIVE: ["Here*", "Here*"], "seed": [1, 0]})
+    about = {"runs": runs, "profile": "quick", "loss": "proposed", "rivals": ["a", "b"]}
+    return SimpleNamespace(**{**about, **changed})
+
+
 def test_the_best_rival_is_that_of_each_group_and_sentences_turn(measured):
-    table = measured[0].assign(profile="quick", **{served.ARCHIVE: "Here*"})
-    table = table[table["loss"] != "proposed"]
-    best = served.against_best(table, "quick")
+    about = {"profile": "quick", "seeds": "0 1", "proposed": "proposed", served.ARCHIVE: "Here*"}
+    table = measured[0].assign(**about)
+    best = served.against_best(table, standing())
     assert best.loc[("size", "Here*", "1"), "rival"] == "b"
     assert best.loc[("label", "Here*", "rare"), "low"] > 0.1
     groups = best.loc["label"].index.get_level_values("group").tolist()
@@ -58,10 +67,21 @@ def test_the_best_rival_is_that_of_each_group_and_sentences_turn(measured):
     assert short == "On rare labels it is above the best rival in 1 of one archive, below in 0."
     assert said.startswith("In points, on rare labels +20.") and r"on Here\* (to " in said
     turned = table.assign(difference=-table["difference"], low=-table["high"], high=-table["low"])
-    assert (
-        "in 0 of one archive, below in 1." in served.said(served.against_best(turned, "quick"))[0]
-    )
-    assert served.against_best(table, "frozen").empty
+    told = served.said(served.against_best(turned, standing()))[0]
+    assert "in 0 of one archive, below in 1." in told
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"profile": "frozen"},
+        {"loss": "another"},
+        {"runs": pd.DataFrame({served.ARCHIVE: ["Here*"], "seed": [0]})},
+    ],
+)
+def test_what_was_measured_of_other_runs_is_not_taken_for_these(measured, changed):
+    about = {"profile": "quick", "seeds": "0 1", "proposed": "proposed", served.ARCHIVE: "Here*"}
+    assert served.against_best(measured[0].assign(**about), standing(**changed)).empty
 
 
 def test_groups_that_some_split_lacks_are_left_out(measured):
@@ -77,4 +97,4 @@ def test_nothing_is_measured_without_runs_or_archives(tmp_path, monkeypatch):
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
     monkeypatch.setenv("MACL_DATA", str(tmp_path))
     monkeypatch.setattr(served.paths, "paper_root", lambda: tmp_path / "none" / "paper")
-    assert served.measured().empty and served.against_best(served.measured(), "quick").empty
+    assert served.measured().empty and served.against_best(served.measured(), standing()).empty

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments import winning
-from maclcore.experiments.winner import CHOSEN, PROPOSED
+from maclcore.experiments import advice, winning
+from maclcore.experiments.winner import CHOSEN, PROPOSED, WEIGHTS
 from maclcore.losses import method_label
 
 NDCG, STRICT = "nDCG(sim)@100", "mAP@0.8"
@@ -38,8 +38,8 @@ def values_of(lifts, archives=("Somewhere*", "Elsewhere"), seeds=3):
 def runs_of(archives=("Somewhere*", "Elsewhere"), seeds=3, **columns):
     rows = [
         {"archive": archive.lower(), "archive: title": archive, "seed": seed, "loss": loss,
-         "profile": "quick", "weights": winning.WEIGHTS, "image_size": 64, "epochs": 25,
-         "seconds": 30.0 if loss == PROPOSED else 10.0}
+         "profile": "quick", "weights": WEIGHTS, "image_size": 64, "epochs": 25,
+         "device": "this", "seconds": 30.0 if loss == PROPOSED else 10.0}
         for archive in archives for seed in range(seeds) for loss in METHODS
     ]  # fmt: skip
     return pd.DataFrame(rows).assign(**columns)
@@ -51,32 +51,34 @@ def standing_of(lifts, **given):
 
 def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
     found = standing_of({PROPOSED: 0.05, "oml": 0.02})
-    said = winning.answer(found)
-    assert (
-        f"**{method_label(PROPOSED)} is first** by mean rank over 14 columns, 1.0 of {MANY}" in said
-    )
-    assert f"of its {len(found.rivals)} rivals the next is OML, 2.0" in said
+    said = advice.answer(found)
+    assert f"**{method_label(PROPOSED)} is first** (`--loss {PROPOSED}`" in said
+    assert f"), by mean rank over 14 columns: 1.0 of {MANY} losses" in said
+    assert f"of its {len(found.rivals)} rivals the first is OML, 2.0" in said
     assert r"Somewhere\* and Elsewhere; the whole network trained, 64 px, 25 epochs, three" in said
     assert "OML, in points of the mean of the seven metrics: +3.0 on Somewhere" in said
     assert "lies above zero in all 14 columns, holds it in 0 and lies below in 0" in said
     assert "There is no column in which" in said and "Where it does not hold" not in said
-    assert winning.best_in_short(found).endswith("in all 14 columns, and below it in none of 14.")
-    assert f"first of {MANY} by mean rank, 1.0" in winning.also(found)
-    short = winning.in_short(found)
-    assert f"`--loss {PROPOSED}`) is first of {MANY}" in short and "in 14 of 14" in short
+    assert advice.best_in_short(found).endswith("in all 14 columns, and below it in none of 14.")
+    assert f"first of {MANY} by mean rank, 1.0" in advice.also(found)
+    short = advice.in_short(found)
+    assert f"(`--loss {PROPOSED}`" in short and f") is first of {MANY}" in short
+    assert "in 14 of 14" in short
     assert short.endswith("loses in 0.")
 
 
 def test_it_is_not_first_where_another_leads():
     found = standing_of({"lproto": 0.05, PROPOSED: 0.02})
-    said = winning.answer(found)
-    assert f"**{method_label(PROPOSED)} is not first**, but LProto, by mean rank" in said
+    said = advice.answer(found)
+    assert f"**{method_label(PROPOSED)} is not first, but LProto** (`--loss" in said
+    assert f"14 columns: 2.0 of {MANY} losses; of its {len(found.rivals)} rivals" in said
+    assert "the first is LProto, 1.0" in said
     assert "from LProto, in points of the mean of the seven metrics: −3.0 on" in said
     assert "lies above zero in none of 14 columns, holds it in 0 and lies below in 14" in said
-    assert f"is 2nd of {MANY}" in winning.in_short(found)
-    assert "loses in 14" in winning.in_short(found)
+    assert f"is 2nd of {MANY}" in advice.in_short(found)
+    assert "loses in 14" in advice.in_short(found)
     kin = standing_of({KIN: 0.05, PROPOSED: 0.02, "oml": 0.01})
-    said = winning.answer(kin)
+    said = advice.answer(kin)
     assert f"but its kin {method_label(KIN)}" in said
     # kin is no rival: the best of the others is OML
     assert set(winning.against_best(kin)["rival"]) == {"oml"} and KIN not in kin.rivals
@@ -89,23 +91,23 @@ def test_where_it_does_not_hold_is_named_with_the_rival_and_the_interval():
     row = best.loc[("Elsewhere", NDCG)]
     assert row["low"] < row["difference"] < row["high"] < 0
     assert row["difference"] == pytest.approx(-0.05, abs=2e-3)
-    said = winning.where_not(found)
+    said = advice.where_not(found)
     assert f"Elsewhere: `{NDCG}` −5.0 [" in said and said.endswith("to OML.")
     assert "Somewhere" not in said and STRICT not in said
-    assert f"(`{NDCG}` on Elsewhere, to OML)" in winning.also(found)
+    assert f"(`{NDCG}` on Elsewhere, to OML)" in advice.also(found)
     counts = winning.dominance(found)
     assert counts.loc[("Elsewhere", "oml")].tolist() == [6, 0, 1]
     assert counts.loc[("Somewhere*", "oml")].tolist() == [7, 0, 0]
     assert winning.dominance_table(found).loc["oml", "Elsewhere"] == "6 · 0 · 1"
     many = len(found.rivals)
-    told = winning.dominates(found)
+    told = advice.dominates(found)
     assert rf"all {many} on Somewhere\*; {many - 1} of {many} on Elsewhere (not OML (1))" in told
 
 
 def test_tests_are_corrected_for_all_pairs_whichever_is_proposed():
     lifts = {PROPOSED: 0.03, "oml": {("Elsewhere", NDCG): 0.08}}
     found = standing_of(lifts)
-    said = winning.tests(found)
+    said = advice.tests(found)
     compared = 14 * len(found.rivals)
     assert f"Of {compared} comparisons" in said and f"{PAIRS} pairs of losses" in said
     # twelve queries have 4,096 flips, of which the least p, 2 / 4096, is not small enough
@@ -116,7 +118,7 @@ def test_tests_are_corrected_for_all_pairs_whichever_is_proposed():
         for name, table in values_of(lifts).items()
     }
     values, more = more, winning.Standing.measured("quick", runs_of(), more)
-    assert f"{compared - 1} are won and 1 lost" in winning.tests(more)
+    assert f"{compared - 1} are won and 1 lost" in advice.tests(more)
     # the same pair from its other side
     other = winning.proposed_gaps(values["Elsewhere"], "oml")
     mine = more.gaps.loc["Elsewhere"]
@@ -127,11 +129,11 @@ def test_tests_are_corrected_for_all_pairs_whichever_is_proposed():
 
 def test_ranks_order_and_tables():
     found = standing_of({loss: i / 50 for i, loss in enumerate(CHOSEN)} | {PROPOSED: 0.5})
-    assert winning.by_rank(found).startswith("By mean rank over 14 columns, 1.0, ")
+    assert advice.by_rank(found).startswith("By mean rank over 14 columns, 1.0, ")
     near = [r for r in found.ranks.drop(PROPOSED) if r - 1 < found.critical]
-    names = winning.by_rank(found).split(": ")[1].rstrip(".").replace(" and ", ", ").split(", ")
+    names = advice.by_rank(found).split(": ")[1].rstrip(".").replace(" and ", ", ").split(", ")
     assert len(names) == len(near) > 0
-    assert "p < 0.001" in winning.order_at_all(found)
+    assert "p < 0.001" in advice.order_at_all(found)
     table = winning.levels_table(found, "Elsewhere")
     assert list(table.index[:3]) == ["chance", "frozen", PROPOSED] and table.index[-1] == "oracle"
     assert table.loc["chance", NDCG].startswith("10.0 [")
@@ -141,8 +143,11 @@ def test_ranks_order_and_tables():
 
 def test_cost_is_told_beside_mulsupcon():
     found = standing_of({})
-    assert "takes 30 to 30 s" in winning.cost(found) and "3.0 times as long" in winning.cost(found)
+    assert "takes 30 to 30 s" in advice.cost(found) and "3.0 times as long" in advice.cost(found)
     assert winning.seconds(found).loc["oml", "times"] == 1
+    older = runs_of().query("loss != @PROPOSED").assign(seconds=99.0, device="other", seed=9)
+    both = winning.Standing.measured("quick", pd.concat([runs_of(), older]), values_of({}))
+    assert advice.cost(both) == advice.cost(found)
 
 
 def test_only_whole_seeds_of_the_pretrained_network_count_in_the_order_of_archives():
@@ -160,5 +165,5 @@ def test_only_whole_seeds_of_the_pretrained_network_count_in_the_order_of_archiv
 def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
     found = winning.Standing.load("frozen")
-    assert not found and found.titles == [] and winning.provenance(found) == ""
-    assert "sweep winner --profile frozen" in winning.cost(found)
+    assert not found and found.titles == [] and advice.provenance(found) == ""
+    assert "sweep winner --profile frozen" in advice.cost(found)
