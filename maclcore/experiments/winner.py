@@ -28,19 +28,20 @@ FILE = "winner_choice.csv"
 #: what a row of it says of its run, beside the setting
 DESCRIBED = ["profile", "image_size", "epochs", "weights", "seed", "git", "torch", "device"]
 
-_TAUS = tuple({"temperature": tau} for tau in (0.1, 0.2, 0.3, 0.5))
+_TAUS = tuple({"temperature": tau} for tau in (0.1, 0.2, 0.3, 0.5, 0.7))
 _MACL = (
     {},
     {"alpha": -0.5, "temperature": 0.3},
     {"alpha": -0.5, "temperature": 0.3, "reweight": False},
     {"alpha": -1.0, "temperature": 0.3, "reweight": False},
+    {"alpha": -1.0, "temperature": 0.5, "reweight": False},
 )
 
-#: Four settings of each loss. A temperature is the first thing to tune of all that have one alone;
+#: Five settings of each loss. A temperature is the first thing to tune of all that have one alone;
 #: MACL as printed and with α of the sign that `alpha_sign` is for; SoftCon's weight λ.
 TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     **dict.fromkeys(PAPER, _TAUS),
-    "oml": tuple({"temperature": tau} for tau in (0.005, 0.01, 0.02, 0.05)),
+    "oml": tuple({"temperature": tau} for tau in (0.005, 0.01, 0.02, 0.05, 0.1)),
     "macl": _MACL,
     "wg_macl": _MACL,
     "softcon": (
@@ -48,19 +49,20 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
         {"soft_weight": 10.0},
         {"average": "candidates"},
         {"average": "candidates", "soft_weight": 1.0},
+        {"average": "candidates", "soft_weight": 1.0, "temperature": 0.5},
     ),
     "graded": _TAUS,
-    "hap": tuple({"temperature": tau} for tau in (0.02, 0.05, 0.1, 0.2)),
+    "hap": tuple({"temperature": tau} for tau in (0.01, 0.02, 0.05, 0.1, 0.2)),
     "graded_lmsc": tuple(
         {"graded_temperature": first, "lmsc_temperature": second}
-        for first in (0.2, 0.3)
-        for second in (0.1, 0.3)
+        for first, second in ((0.2, 0.1), (0.2, 0.3), (0.3, 0.1), (0.3, 0.3), (0.3, 0.5))
     ),
     "four_parts": (
         {},
         {"graded": 0.1, "hap": 0.3, "lproto": 0.2, "oml": 0.4},
         {"graded": 0.2, "hap": 0.3, "lproto": 0.2, "oml": 0.3},
         {"graded_temperature": 0.2, "lproto_temperature": 0.2},
+        {"lproto_temperature": 0.5},
     ),
 }
 
@@ -76,8 +78,8 @@ def winner_choice(
 ) -> list[Config]:
     """Which setting of each loss? `TRIALS` on splits 100 to 104; only validation parts count.
 
-    76 runs a seed; for splits 101 to 104, once the first has been tried, the best two settings of
-    each loss, 38 runs.
+    90 runs a seed; for splits 101 to 104, once the first has been tried, the best two settings of
+    each loss, 36 runs.
     """
     second = finalists()
     return [

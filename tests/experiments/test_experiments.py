@@ -29,7 +29,7 @@ SIZES = {
     "weak_network": 5,
     "calibration": 17,  # of 25 epochs, too few for a trigger after 30
     "chain": 18,
-    "winner_choice": 4 * len(TRIALS),
+    "winner_choice": 5 * len(TRIALS),
     "winner": len(TRIALS) + 3,
     "winner_stability": 4 * len(stability.NAMES),
 }

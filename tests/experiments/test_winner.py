@@ -18,7 +18,7 @@ def trials(rows: list[tuple]) -> pd.DataFrame:
 
 
 def test_every_loss_has_as_many_settings():
-    assert {len(tried) for tried in winner.TRIALS.values()} == {4}
+    assert {len(tried) for tried in winner.TRIALS.values()} == {5}
     assert set(PAPER) | {"softcon"} < set(winner.TRIALS)
     for name, tried in winner.TRIALS.items():
         whole = {winner.setting({**LOSSES[name].defaults, **params}) for params in tried}
@@ -41,7 +41,7 @@ def results(tmp_path, monkeypatch):
 
 def test_the_best_two_of_the_first_split_go_on(results):
     assert winner.finalists() == {}
-    assert len(winner.winner_choice("frozen", "a", (101,))) == 4 * len(winner.TRIALS)
+    assert len(winner.winner_choice("frozen", "a", (101,))) == 5 * len(winner.TRIALS)
     rows = [
         ("a", 100, loss, winner.setting(params), float(i == 1) + 0.5 * (i == 3))
         for loss, tried in winner.TRIALS.items()
@@ -76,7 +76,7 @@ def test_what_is_frozen_is_what_was_chosen():
 
 
 def test_stored_trials_are_measured(results, monkeypatch):
-    config = winner.winner_choice("frozen", "synthetic", (100,), weights=winner.WEIGHTS)[4]
+    config = winner.winner_choice("frozen", "synthetic", (100,), weights=winner.WEIGHTS)[5]
     rows = pd.DataFrame(
         {"archive": "synthetic", "split_seed": 100, "loss": config.loss}
         | dict.fromkeys(winner.DESCRIBED, 1),
