@@ -1,14 +1,13 @@
-"""How the proposed loss was chosen and made, from tables of validation parts that come with the
-store: settings tried, shares of the parts, parts alone, and what else could lift a loss.
+"""How the proposed loss was chosen and why it wins, from tables that come with the store.
 
-winner_choice.csv  a run of `winner_choice`: loss, setting, split_seed, archive, the metrics
-                   (`winner.measure`)
-front.csv          a run of the proposed loss at some shares of its parts: archive, protocol,
-                   split_seed, shares, the metrics
-parts.csv          a run of one part alone, of one loss in all parts, of parts or of a sum:
-                   variant, archive, split_seed, the metrics
-levers.csv         a run with something else changed, such as the batch: lever, loss, archive,
-                   split_seed, the metrics (`benchmarks/levers.py`)
+winner_choice.csv  a run of `winner_choice` on a validation part: loss, setting, split_seed,
+                   archive, the metrics (`winner.measure`)
+front.csv          a training by the proposed loss, searched with its parts at other shares: the
+                   shares by the losses' names, archive, split_seed, the metrics (`audit.parts`)
+parts.csv          a loss alone, in all parts, in a sum: variant, searched by, archive,
+                   split_seed, the metrics (`audit.parts`)
+levers.csv         a run with something else changed, such as the batch, on a validation part:
+                   lever, loss, archive, split_seed, the metrics (`benchmarks/levers.py`)
 """
 
 import json
@@ -31,8 +30,12 @@ LOOSE, STRICT = "nDCG(sim)@100", "mAP@0.6"
 MEAN = "mean of seven"
 #: of the archives of the runs, which the tables have by their names
 TITLES = {"dlrsd": "DLRSD*", "ucm_multilabel": "UC Merced", "ml_aid": "ML-AID 150 px"}
-#: the shares of parts as their table has them, in its order
-SHARES = "shares"
+#: variants of `parts.csv` that are no loss of the registry
+VARIANTS = {
+    "sum": "their sum, undivided",
+    "apart": "layers of their own, joined",
+    "apart_wide": "layers and widths of their own, joined",
+}
 
 
 def read(name: str) -> pd.DataFrame:
@@ -151,24 +154,28 @@ def how_chosen(choice: pd.DataFrame) -> str:
 
 
 def front_curve(front: pd.DataFrame) -> pd.DataFrame:
-    """Means in percent over splits, a row (archive, shares), from the loosest to the strictest."""
-    means = 100 * front.groupby(["archive", SHARES], sort=False)[[LOOSE, STRICT, MEAN]].mean()
-    return means.sort_values(["archive", LOOSE], ascending=[True, False])
-
-
-def front_dots(front: pd.DataFrame, choice: pd.DataFrame) -> pd.DataFrame:
-    """Every other loss at its chosen setting on the splits of the front, rows (archive, loss) in
-    percent; no rows where `winner_choice` has other splits."""
-    if choice.empty:
-        return pd.DataFrame()
-    same = choice[choice["split_seed"].isin(front["split_seed"])]
-    chosen = {loss: setting(loss, params) for loss, params in CHOSEN.items()}
-    kept = [
-        loss != PROPOSED and setting(loss, json.loads(params)) == chosen[loss]
-        for loss, params in zip(same["loss"], same["setting"], strict=True)
+    """Of the shares that are searched with those that no others beat in both `LOOSE` and `STRICT`:
+    rows (archive, shares), means over splits in percent, from the loosest to the strictest."""
+    named = front.rename(columns={part: method_label(part) for part in parts_of(PROPOSED)})
+    names = [method_label(part) for part in parts_of(PROPOSED)]
+    shares = [
+        ", ".join(f"{name} {share:g}" for name, share in row.items() if share > 0)
+        for row in named[names].to_dict("records")
     ]
-    key = ["archive", "loss"]
-    return 100 * same[kept].groupby(key, sort=False)[[LOOSE, STRICT, MEAN]].mean()
+    key = ["archive", "shares"]
+    means = 100 * front.assign(shares=shares).groupby(key, sort=False)[[LOOSE, STRICT]].mean()
+    means = means.sort_values(["archive", LOOSE, STRICT], ascending=[True, False, False])
+    best = means.groupby(level="archive")[STRICT].cummax()
+    before = best.groupby(level="archive").shift(fill_value=0.0)
+    return means[means[STRICT] > before]
+
+
+def front_dots(front: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Every other loss on the splits of the front, of rows of `collect()`: rows (archive, loss),
+    means in percent; none where these have other splits."""
+    others = runs[runs["loss"].isin([loss for loss in CHOSEN if loss != PROPOSED])]
+    others = others[others["split_seed"].isin(front["split_seed"])]
+    return 100 * others.groupby(["archive", "loss"], sort=False)[[LOOSE, STRICT]].mean()
 
 
 def front_said(curve: pd.DataFrame, dots: pd.DataFrame) -> str:
@@ -181,30 +188,59 @@ def front_said(curve: pd.DataFrame, dots: pd.DataFrame) -> str:
         if len(dots) and archive in dots.index.unique("archive"):
             others = dots.xs(archive, level="archive")
             within = [
-                bool(((line[[LOOSE, STRICT]] >= other[[LOOSE, STRICT]]).all(axis=1)).any())
+                bool((line[[LOOSE, STRICT]] >= other[[LOOSE, STRICT]]).all(axis=1).any())
                 for _, other in others.iterrows()
             ]
-            text += f", where {share(sum(within), len(within))} other losses lie within it"
+            text += f" ({share(sum(within), len(within))} other losses lie within it)"
         told.append(text)
-    return f"From one end of its shares to the other, {listed(told)}."
+    return f"From one end of the front to the other: {listed(told)}."
+
+
+def variant(name: str) -> str:
+    """A variant of `parts.csv` in words."""
+    parts = parts_of(PROPOSED)
+    thrice = {"_".join([part] * len(parts)): part for part in parts}
+    if name == PROPOSED:
+        return "in parts"
+    if name in thrice:
+        return f"{method_label(thrice[name])} in all parts"
+    return VARIANTS.get(name, f"{method_label(name)} alone")
 
 
 def parts_table(parts: pd.DataFrame, archive: str) -> pd.DataFrame:
-    """Variants × metrics of one archive in percent, means over splits."""
-    part = parts[parts["archive"] == archive]
-    return 100 * part.groupby("variant", sort=False)[[*METRICS, MEAN]].mean()
+    """Variants × metrics of one archive in percent, means over splits: those that are searched
+    whole, and of the proposed loss each part as well."""
+    own = parts["variant"] == PROPOSED
+    part = parts[(parts["archive"] == archive) & (own | (parts["searched by"] == "whole"))]
+    words = [
+        variant(name) if by == "whole" else f"in parts, searched by {method_label(by)}'s"
+        for name, by in zip(part["variant"], part["searched by"], strict=True)
+    ]
+    table = part.assign(variant=words).groupby("variant", sort=False)
+    return 100 * table[[*METRICS, MEAN]].mean()
 
 
 def parts_said(parts: pd.DataFrame) -> str:
-    """Which variant is best by the mean of the seven metrics on each archive, and its lead."""
+    """What the parts gain on each loss alone, on their sum, on one loss in all parts, and what
+    layers of their own would, by the mean of the seven metrics, on each archive."""
     told = []
     for archive in parts["archive"].unique():
-        means = parts_table(parts, archive)[MEAN].sort_values(ascending=False)
-        told.append(
-            f"on {named(archive)} {means.index[0]} ({means.iloc[0]:.1f}, next {means.index[1]} "
-            f"{means.iloc[1]:.1f}, last {means.index[-1]} {means.iloc[-1]:.1f})"
-        )
-    return f"By the mean of the seven metrics the best is {'; '.join(told)}."
+        means = parts_table(parts, archive)[MEAN]
+        means = means[~means.index.str.startswith("in parts, ")]
+        mine, rest = means["in parts"], means.drop("in parts")
+        alike = {
+            "the best of its losses alone": rest[rest.index.str.endswith(" alone")],
+            "the best of them in all parts": rest[rest.index.str.endswith(" in all parts")],
+            "their sum on one embedding": rest[rest.index == VARIANTS["sum"]],
+            "networks with layers of their own": rest[rest.index == VARIANTS["apart"]],
+        }
+        gaps = [
+            f"{points((mine - values.max()) / 100)} over {words}"
+            for words, values in alike.items()
+            if len(values)
+        ]
+        told.append(f"On {named(archive)} the loss in parts gains {listed(gaps)}.")
+    return f"In points of the mean of the seven metrics: {' '.join(told)}"
 
 
 def lever_gains(levers: pd.DataFrame) -> pd.DataFrame:

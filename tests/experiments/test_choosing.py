@@ -76,40 +76,63 @@ def test_the_place_before_any_test_turns_with_the_loss(value, place):
     assert (f"three were {method_label(PROPOSED)} " in said) == (place == 1)
 
 
+PARTS = choosing.parts_of(PROPOSED)
+
+
 def front_of():
+    """Three searches of one training, of which the last is beaten, and another one's archive."""
     rows = [
-        row(0.8, archive="dlrsd", protocol="frozen", split_seed=100, shares=shares)
-        | {choosing.LOOSE: loose, choosing.STRICT: strict}
-        for shares, loose, strict in (("a", 0.70, 0.60), ("b", 0.80, 0.50), ("c", 0.75, 0.58))
+        row(0.8, archive="dlrsd", split_seed=split, **dict.fromkeys(PARTS, 0.0))
+        | {PARTS[0]: share, PARTS[-1]: 1 - share, choosing.LOOSE: loose, choosing.STRICT: strict}
+        for share, loose, strict in ((1.0, 0.7, 0.6), (0.0, 0.8, 0.5), (0.5, 0.75, 0.45))
+        for split in (0, 1)
     ]
-    return pd.DataFrame(rows).assign(**{choosing.MEAN: 0.7})
+    return pd.DataFrame(rows)
 
 
-def test_the_front_goes_from_loose_to_strict_and_tells_what_lies_within():
+def test_the_front_is_what_no_other_share_beats_from_loose_to_strict():
     curve = choosing.front_curve(front_of())
-    assert curve.loc["dlrsd"].index.tolist() == ["b", "c", "a"]
-    choice = choice_of(oml=0.52, lproto=0.5)  # at (52, 52) and (50, 50) or so
-    dots = choosing.front_dots(front_of(), choice)
-    assert PROPOSED not in dots.index.get_level_values("loss")
-    assert len(dots.loc["dlrsd"]) == len(CHOSEN) - 1
+    first, last = (f"{method_label(PARTS[i])} 1" for i in (-1, 0))
+    assert curve.loc["dlrsd"].index.tolist() == [first, last]
+    assert curve.loc[("dlrsd", first)].tolist() == pytest.approx([80, 50])
+
+
+@pytest.mark.parametrize(("strict", "within"), [(0.4, "all 2"), (0.7, "1 of 2")])
+def test_what_lies_within_the_front_is_counted(strict, within):
+    runs = pd.DataFrame([
+        row(0.4, archive="dlrsd", loss=loss, split_seed=split)
+        | {choosing.LOOSE: 0.75, choosing.STRICT: value}
+        for loss, value in (("oml", 0.4), ("lproto", strict), (PROPOSED, 0.9), ("chance", 0.1))
+        for split in (0, 1)
+    ])  # fmt: skip
+    curve, dots = choosing.front_curve(front_of()), choosing.front_dots(front_of(), runs)
+    assert dots.loc["dlrsd"].index.tolist() == ["oml", "lproto"]
     said = choosing.front_said(curve, dots)
     assert "+10.0 of `nDCG(sim)@100` for −10.0 of `mAP@0.6`" in said and r"DLRSD\*" in said
-    assert f"all {len(dots.loc['dlrsd'])} other losses lie within it" in said
-    beyond = choosing.front_said(curve, dots + 20)  # at (72, 72), above all of the curve
-    assert f"none of {len(dots.loc['dlrsd'])} other losses lie within it" in beyond
-    assert "within" not in choosing.front_said(curve, choosing.front_dots(front_of(), choice[:0]))
+    assert f"({within} other losses lie within it)" in said
+    none = choosing.front_dots(front_of(), runs.assign(split_seed=7))
+    assert none.empty and "within" not in choosing.front_said(curve, none)
 
 
-@pytest.mark.parametrize(("both", "best"), [(0.7, "both"), (0.5, "alone")])
-def test_parts_are_told_by_their_means(both, best):
+@pytest.mark.parametrize("gain", [0.02, -0.02])
+def test_parts_are_told_by_what_they_gain_on_each_other_way(gain):
+    equal = "_".join([PARTS[0]] * len(PARTS))
+    values = {PARTS[0]: 0.5, PARTS[1]: 0.55, "sum": 0.6, equal: 0.52, PROPOSED: 0.6 + gain}
     parts = pd.DataFrame(
-        [row(value, variant=name, archive="ml_aid", split_seed=seed)
-         for name, value in (("alone", 0.6), ("both", both)) for seed in (100, 101)]
+        [row(value, variant=name, archive="ml_aid", split_seed=seed, **{"searched by": "whole"})
+         for name, value in values.items() for seed in (0, 1)]
+        + [row(0.3, variant=PROPOSED, archive="ml_aid", split_seed=0, **{"searched by": PARTS[1]})]
+        + [row(0.9, variant=equal, archive="ml_aid", split_seed=0, **{"searched by": "1"})]
     ).assign(**{choosing.MEAN: lambda t: t[list(METRICS)].mean(axis=1)})  # fmt: skip
-    table = choosing.parts_table(parts, "ml_aid")
-    assert table.loc["both", "mAP@0.4"] == pytest.approx(100 * both)
-    value = 100 * max(both, 0.6)
-    assert f"on ML-AID 150 px {best} ({value:.1f}, next" in choosing.parts_said(parts)
+    table, label = choosing.parts_table(parts, "ml_aid"), method_label(PARTS[1])
+    assert table.loc["in parts", "mAP@0.4"] == pytest.approx(60 + 100 * gain)
+    assert table.loc[f"in parts, searched by {label}'s", "mAP@0.4"] == pytest.approx(30)
+    assert table.loc[f"{method_label(PARTS[0])} in all parts", "mAP@0.4"] == pytest.approx(52)
+    said = choosing.parts_said(parts)
+    sign = "+2.0" if gain > 0 else "−2.0"
+    assert f"{sign} over their sum on one embedding" in said and "layers of their own" not in said
+    alone = "+7.0" if gain > 0 else "+3.0"
+    assert f"On ML-AID 150 px the loss in parts gains {alone} over the best of its losses" in said
 
 
 def test_levers_are_differences_from_the_baseline_of_the_same_run():
@@ -135,6 +158,6 @@ def test_tables_come_from_the_store_or_are_said_to_lack(tmp_path, monkeypatch):
     monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
     monkeypatch.setattr(choosing.paths, "paper_root", lambda: tmp_path / "none" / "paper")
     assert choosing.read("front").empty and "`front.csv`" in choosing.lacking("front")
-    front_of().drop(columns=choosing.MEAN).to_csv(tmp_path / "front.csv", index=False)
+    front_of().to_csv(tmp_path / "front.csv", index=False)
     found = choosing.read("front")
     assert found[choosing.MEAN].tolist() == pytest.approx(found[list(METRICS)].mean(axis=1))
