@@ -197,6 +197,20 @@ def tests(found: Standing) -> str:
     )
 
 
+def untouched(found: Standing) -> str:
+    """The same of splits that the sketch had not seen."""
+    if not found:
+        return f"Of later splits no runs are stored at the profile `{found.profile}`."
+    best = against_best(found)
+    ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
+    first, last = found.runs["seed"].min(), found.runs["seed"].max()
+    return (
+        f"On splits {first} to {last} alone ({protocol(found)}) it is {_place(found)} of "
+        f"{len(found.ranks)} by mean rank, above the best rival of the column in {ahead} of "
+        f"{len(best)} and below in {behind}{_lost(best)}."
+    )
+
+
 def by_rank(found: Standing) -> str:
     """Which losses a critical difference does not tell from the proposed one."""
     ranks = found.ranks

@@ -34,9 +34,11 @@ class Standing:
     loss: str = PROPOSED
 
     @classmethod
-    def load(cls, profile: str, archive: str | None = None) -> "Standing":
-        """Of the stored rows, of one archive or of all; with nothing in it where there are none."""
+    def load(cls, profile: str, archive: str | None = None, since: int = 0) -> "Standing":
+        """Of the stored rows, of one archive or of all, from a seed on; with nothing in it where
+        there are none."""
         runs = whole(stored_experiment("winner"), profile)
+        runs = runs[runs["seed"] >= since]
         if archive is not None:
             runs = runs[runs["archive"] == archive]
         values = standing.values_by_archive(runs) if len(runs) else {}

@@ -65,6 +65,9 @@ def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
     assert f"(`--loss {PROPOSED}`" in short and f") is first of {MANY}" in short
     assert "in 14 of 14" in short
     assert short.endswith("loses in 0.")
+    later = advice.untouched(found)
+    assert later.startswith("On splits 0 to 2 alone (the whole network trained, 64 px, 25 epochs")
+    assert f"it is first of {MANY} by mean rank, above" in later and later.endswith("below in 0.")
 
 
 def test_it_is_not_first_where_another_leads():
@@ -167,3 +170,5 @@ def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
     found = winning.Standing.load("frozen")
     assert not found and found.titles == [] and advice.provenance(found) == ""
     assert "sweep winner --profile frozen" in advice.cost(found)
+    assert "no runs are stored at the profile `frozen`" in advice.untouched(found)
+    assert advice.in_short(found) == advice.nothing("frozen")
