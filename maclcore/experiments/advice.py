@@ -122,10 +122,10 @@ def in_short(found: Standing) -> str:
     ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
     return (
         f"**{method_label(found.loss)}** ({_option(found.loss)}) is {_place(found)} of "
-        f"{len(found.ranks)} losses, each at the best of {TRIED} settings, chosen on other "
-        f"splits. "
-        f"Against the best rival *of each column* it gains in {ahead} of {len(best)}, beyond the "
-        f"95 % interval, and loses in {behind}{_lost(best)}."
+        f"{len(found.ranks)} losses by mean rank over the seven metrics, each loss at the best of "
+        f"{TRIED} settings, chosen on other splits ({provenance(found)}). Against the best rival "
+        f"*of each column* it gains in {ahead} of {len(best)}, beyond the 95 % interval, and loses "
+        f"in {behind}{_lost(best)}."
     )
 
 
