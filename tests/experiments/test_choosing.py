@@ -76,6 +76,13 @@ def test_the_place_before_any_test_turns_with_the_loss(value, place):
     assert (f"three were {method_label(PROPOSED)} " in said) == (place == 1)
 
 
+@pytest.mark.parametrize(("tau", "told"), [(-1, "with OML."), (0, "with OML."), (1, "with None.")])
+def test_a_best_temperature_at_an_end_of_those_tried_is_told(tau, told, monkeypatch):
+    inside = {loss: trials[1] for loss, trials in TRIALS.items()}
+    monkeypatch.setattr(choosing, "CHOSEN", inside | {"oml": TRIALS["oml"][tau]})
+    assert choosing.how_chosen(choice_of()).endswith(told)
+
+
 PARTS = choosing.parts_of(PROPOSED)
 
 
