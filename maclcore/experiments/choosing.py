@@ -144,14 +144,14 @@ def how_chosen(choice: pd.DataFrame) -> str:
     where = listed(named(archive) for archive in choice["archive"].unique())
     ahead = listed(f"{method_label(name)} {best[name]:.1f}" for name in best.index[:3])
     own = [{**LOSSES[loss].defaults, **CHOSEN[loss]} != LOSSES[loss].defaults for loss in CHOSEN]
-    ends = at_an_end() or ["none"]
+    ends = [method_label(loss) for loss in at_an_end()] or ["no loss"]
     return (
         f"Within a loss the best of its settings is {spread.median():.1f} points above the worst "
         f"(median; mean of the seven metrics, {where}), {spread.max():.1f} at most; "
         f"{share(sum(own), len(own))} losses are not best as they are by default. On these "
         f"validation parts the first three were {ahead}; {method_label(PROPOSED)} was number "
         f"{place} of {len(best)}. The best temperature "
-        f"is at an end of those tried with {listed(method_label(loss) for loss in ends)}."
+        f"is at an end of those tried with {listed(ends)}."
     )
 
 

@@ -76,7 +76,9 @@ def test_the_place_before_any_test_turns_with_the_loss(value, place):
     assert (f"three were {method_label(PROPOSED)} " in said) == (place == 1)
 
 
-@pytest.mark.parametrize(("tau", "told"), [(-1, "with OML."), (0, "with OML."), (1, "with None.")])
+@pytest.mark.parametrize(
+    ("tau", "told"), [(-1, "with OML."), (0, "with OML."), (1, "with no loss.")]
+)
 def test_a_best_temperature_at_an_end_of_those_tried_is_told(tau, told, monkeypatch):
     inside = {loss: trials[1] for loss, trials in TRIALS.items()}
     monkeypatch.setattr(choosing, "CHOSEN", inside | {"oml": TRIALS["oml"][tau]})
