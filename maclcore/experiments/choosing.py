@@ -18,7 +18,7 @@ import pandas as pd
 
 from maclcore import paths
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments.winner import CHOSEN, PROPOSED, TRIALS
+from maclcore.experiments.winner import CHOICE, CHOSEN, PROPOSED, TRIALS
 from maclcore.experiments.words import counted, listed, minus, points, share, title
 from maclcore.losses import LOSSES, method_label
 
@@ -183,6 +183,15 @@ def front_curve(front: pd.DataFrame) -> pd.DataFrame:
     return means[means[STRICT] > before]
 
 
+def front_own(front: pd.DataFrame) -> pd.DataFrame:
+    """The shares with which it was trained: a row an archive, means over splits in percent; none
+    where they were not searched with."""
+    params = {**LOSSES[PROPOSED].defaults, **CHOSEN[PROPOSED]}
+    own = pd.Series({part: params[part] for part in parts_of(PROPOSED)}, dtype=float)
+    same = (front[own.index] - own / own.sum()).abs().max(axis=1) < 1e-6
+    return 100 * front[same].groupby("archive", sort=False)[[LOOSE, STRICT]].mean()
+
+
 def front_dots(front: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Every other loss on the splits of the front, of rows of `collect()`: rows (archive, loss),
     means in percent; none where these have other splits."""
@@ -209,14 +218,19 @@ def front_said(curve: pd.DataFrame, dots: pd.DataFrame) -> str:
     return f"From one end of the front to the other: {listed(told)}."
 
 
+def measured_on(table: pd.DataFrame) -> str:
+    """ "test parts, three splits", of the splits of a table."""
+    splits = table["split_seed"].unique()
+    part = "validation" if set(splits) <= set(CHOICE) else "test"
+    return f"{part} parts, {counted(len(splits), 'split')}"
+
+
 def variant(name: str) -> str:
     """A variant of `parts.csv` in words."""
-    parts = parts_of(PROPOSED)
-    thrice = {"_".join([part] * len(parts)): part for part in parts}
     if name == PROPOSED:
         return "in parts"
-    if name in thrice:
-        return f"{method_label(thrice[name])} in all parts"
+    if name.endswith("_in_all"):
+        return f"{method_label(name.removesuffix('_in_all'))} in all parts"
     return VARIANTS.get(name, f"{method_label(name)} alone")
 
 

@@ -65,14 +65,15 @@ def _gains(ax: plt.Axes, found: pd.DataFrame, rows: Sequence[str], shade: str) -
 
 
 def front(
-    curves: pd.DataFrame, dots: pd.DataFrame, loss: str, axes: tuple[str, str],
-    titles: Mapping[str, str],
+    curves: pd.DataFrame, dots: pd.DataFrame, own: pd.DataFrame, loss: str,
+    axes: tuple[str, str], titles: Mapping[str, str],
 ) -> Figure:  # fmt: skip
     """A loss as a curve over the shares of its parts between two metrics, and others as dots; a
     panel an archive.
 
     curves: rows (archive, shares) in percent, in the order of the curve. dots: rows (archive,
-        loss). Both have the two metrics of `axes`, x and y. titles: of archives, else their names.
+        loss). own: of an archive the loss as it was trained, a diamond. All have the two metrics of
+        `axes`, x and y. titles: of archives, else their names.
     """
     archives = curves.index.unique(0)
     fig, panels = plt.subplots(1, len(archives), figsize=(8.4, 4.2), squeeze=False)
@@ -84,6 +85,8 @@ def front(
             ax.annotate(
                 f" {end.name}", (end[x], end[y]), va=side, fontsize=9, color=ink(colour(loss))
             )
+        if archive in own.index:
+            ax.plot(*own.loc[archive, [x, y]], "D", color=ink(colour(loss)), mfc="white", zorder=4)
         if len(dots) and archive in dots.index.unique(0):
             _dots(ax, dots.loc[archive], line, axes)
         ax.set(title=titles.get(archive, archive), xlabel=f"{x}, %")

@@ -106,6 +106,16 @@ def test_the_front_is_what_no_other_share_beats_from_loose_to_strict():
     assert curve.loc[("dlrsd", first)].tolist() == pytest.approx([80, 50])
 
 
+def test_the_shares_of_the_training_are_found_where_they_were_searched_with():
+    params = {**LOSSES[PROPOSED].defaults, **CHOSEN[PROPOSED]}
+    whole = sum(params[part] for part in PARTS)
+    front = front_of()
+    assert choosing.front_own(front).empty
+    own = front.iloc[:1].assign(**{part: params[part] / whole for part in PARTS})
+    found = choosing.front_own(pd.concat([front, own]))
+    assert found.loc["dlrsd"].tolist() == pytest.approx([70, 60])
+
+
 @pytest.mark.parametrize(("strict", "within"), [(0.4, "all 2"), (0.7, "1 of 2")])
 def test_what_lies_within_the_front_is_counted(strict, within):
     runs = pd.DataFrame([
@@ -117,6 +127,8 @@ def test_what_lies_within_the_front_is_counted(strict, within):
     curve, dots = choosing.front_curve(front_of()), choosing.front_dots(front_of(), runs)
     assert dots.loc["dlrsd"].index.tolist() == ["oml", "lproto"]
     said = choosing.front_said(curve, dots)
+    assert choosing.measured_on(front_of()) == "test parts, two splits"
+    assert choosing.measured_on(choice_of()) == "validation parts, two splits"
     assert "+10.0 of `nDCG(sim)@100` for −10.0 of `mAP@0.6`" in said and r"DLRSD\*" in said
     assert f"({within} other losses lie within it)" in said
     none = choosing.front_dots(front_of(), runs.assign(split_seed=7))
@@ -125,7 +137,7 @@ def test_what_lies_within_the_front_is_counted(strict, within):
 
 @pytest.mark.parametrize("gain", [0.02, -0.02])
 def test_parts_are_told_by_what_they_gain_on_each_other_way(gain):
-    equal = "_".join([PARTS[0]] * len(PARTS))
+    equal = f"{PARTS[0]}_in_all"
     values = {PARTS[0]: 0.5, PARTS[1]: 0.55, "sum": 0.6, equal: 0.52, PROPOSED: 0.6 + gain}
     parts = pd.DataFrame(
         [row(value, variant=name, archive="ml_aid", split_seed=seed, **{"searched by": "whole"})

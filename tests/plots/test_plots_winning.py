@@ -55,12 +55,14 @@ def test_the_front_is_a_curve_with_its_ends_named_and_others_near_it():
     curve = pd.DataFrame({"x": [80, 78, 76] * 2, "y": [60, 63, 64] * 2}, index, dtype=float)
     others = pd.MultiIndex.from_tuples([("a", "oml"), ("a", "macl")], names=["archive", "loss"])
     dots = pd.DataFrame({"x": [79.0, 30.0], "y": [59.0, 20.0]}, others)
-    fig = plots.front(curve, dots, PROPOSED, ("x", "y"), {"a": "Archive A"})
+    own = pd.DataFrame({"x": [77.0], "y": [62.0]}, ["a"])
+    fig = plots.front(curve, dots, own, PROPOSED, ("x", "y"), {"a": "Archive A"})
     first, second = fig.axes
     assert (first.get_title(), second.get_title()) == ("Archive A", "b")
     assert first.lines[0].get_xydata().tolist() == curve.loc["a"].to_numpy().tolist()
     # MACL is so far below that it would squeeze the curve
-    assert first.lines[1].get_xydata().tolist() == [[79, 59]]
+    assert [line.get_xydata().tolist() for line in first.lines[1:]] == [[[77, 62]], [[79, 59]]]
+    assert len(second.lines) == 1
     assert [t.get_text().strip() for t in first.texts] == ["s", "u", "OML"]
     assert [t.get_text().strip() for t in second.texts] == ["s", "u"]
-    assert to_rgb(first.lines[0].get_color()) != to_rgb(first.lines[1].get_color())
+    assert to_rgb(first.lines[0].get_color()) != to_rgb(first.lines[2].get_color())
