@@ -13,13 +13,13 @@ from maclcore.experiments import standing
 from maclcore.experiments.standing import ARCHIVE
 from maclcore.experiments.tables import stored_experiment
 from maclcore.experiments.winner import CHOSEN, PROPOSED, WEIGHTS
-from maclcore.losses import LOSSES
+from maclcore.losses import LOSSES, PAPER
 
 #: profiles whose rows are looked at, in words
 IN_SHORT = {"quick": "whole network", "frozen": "head alone"}
 ORDER = ("dlrsd", "ucm_multilabel", "ml_aid")
-#: made of several losses, as the proposed one is: its kin, no rivals
-KIN = tuple(name for name in CHOSEN if LOSSES[name].source == "our own")
+#: the candidates, of which the proposed loss is one; the others, of the papers, are its rivals
+KIN = tuple(name for name in CHOSEN if name not in (*PAPER, "softcon"))
 SIDES = ("ahead", "level", "behind")
 
 
@@ -31,6 +31,7 @@ class Standing:
     runs: pd.DataFrame  #: rows of `collect()`, of those seeds that have all of `winner`
     levels: pd.DataFrame  #: `statistics.summary`, rows (archive, metric, loss), archives by title
     gaps: pd.DataFrame  #: `proposed_gaps`, rows (archive, metric, loss)
+    kin: pd.DataFrame  #: `kin_gaps`, rows (archive, metric, loss)
     loss: str = PROPOSED
 
     @classmethod
@@ -49,12 +50,13 @@ class Standing:
         cls, profile: str, runs: pd.DataFrame, values: dict[str, pd.DataFrame], loss: str = PROPOSED
     ) -> "Standing":
         """Of values of each query by the archive's title, columns (metric, loss)."""
-        rows = [pd.DataFrame(), pd.DataFrame()]
+        rows = [pd.DataFrame(), pd.DataFrame(), pd.DataFrame()]
         if values:
             names = ["archive", "metric", "loss"]
             tables = (
                 {name: statistics.summary(table) for name, table in values.items()},
                 {name: proposed_gaps(table, loss) for name, table in values.items()},
+                {name: kin_gaps(table) for name, table in values.items()},
             )
             rows = [pd.concat(of, names=names) for of in tables]
         return cls(profile, runs, *rows, loss)
@@ -66,7 +68,7 @@ class Standing:
 
     @property
     def rivals(self) -> list[str]:
-        """Losses that are not made of others, the proposed one aside."""
+        """The losses of the papers."""
         return [name for name in self.gaps.index.unique("loss") if name not in KIN]
 
     @property
@@ -118,6 +120,18 @@ def proposed_gaps(values: pd.DataFrame, loss: str = PROPOSED) -> pd.DataFrame:
     ]
     tests = pd.concat([one.rename_axis(["metric", "loss"]) for one in pair])
     return table[["difference", "low", "high"]].join(tests)
+
+
+def kin_gaps(values: pd.DataFrame) -> pd.DataFrame:
+    """Each candidate minus the best rival of each metric, rows (metric, loss) of `difference`,
+    `low`, `high`."""
+    means = values.groupby(level=statistics.REPLICATE).mean().mean().unstack("metric")
+    means = means[[name not in KIN and name in LOSSES for name in means.index]]
+    best = [(metric, means[metric].idxmax()) for metric in METRICS]
+    mine = [(metric, loss) for metric in METRICS for loss in KIN]
+    rival = values[[pair for pair in best for _ in KIN]].to_numpy()
+    table = statistics.summary(values[mine] - rival).rename(columns={"mean": "difference"})
+    return table[["difference", "low", "high"]]
 
 
 def side(gaps: pd.DataFrame) -> pd.Series:

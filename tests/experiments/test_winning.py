@@ -52,9 +52,9 @@ def standing_of(lifts, **given):
 def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
     found = standing_of({PROPOSED: 0.05, "oml": 0.02})
     said = advice.answer(found)
-    assert f"**{method_label(PROPOSED)} is first** (`--loss {PROPOSED}`" in said
-    assert f"), by mean rank over 14 columns: 1.0 of {MANY} losses" in said
-    assert f"of its {len(found.rivals)} rivals the first is OML, 2.0" in said
+    assert f"was **{method_label(PROPOSED)}** (`--loss {PROPOSED}`" in said
+    assert f"It is **first of {MANY}** by mean rank over 14 columns, 1.0; the first" in said
+    assert f"of the {len(found.rivals)} losses of the papers is OML, 2.0" in said
     assert r"Somewhere\* and Elsewhere; the whole network trained, 64 px, 25 epochs, three" in said
     assert "OML, in points of the mean of the seven metrics: +3.0 on Somewhere" in said
     assert "lies above zero in all 14 columns, holds it in 0 and lies below in 0" in said
@@ -73,16 +73,17 @@ def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
 def test_it_is_not_first_where_another_leads():
     found = standing_of({"lproto": 0.05, PROPOSED: 0.02})
     said = advice.answer(found)
-    assert f"**{method_label(PROPOSED)} is not first, but LProto** (`--loss" in said
-    assert f"14 columns: 2.0 of {MANY} losses; of its {len(found.rivals)} rivals" in said
-    assert "the first is LProto, 1.0" in said
+    assert f"It is **2nd of {MANY}** by mean rank over 14 columns, 2.0, behind LProto (1.0)" in said
+    assert f"{len(found.rivals)} losses of the papers is LProto, 1.0" in said
     assert "from LProto, in points of the mean of the seven metrics: −3.0 on" in said
     assert "lies above zero in none of 14 columns, holds it in 0 and lies below in 14" in said
     assert f"is 2nd of {MANY}" in advice.in_short(found)
     assert "loses in 14" in advice.in_short(found)
     kin = standing_of({KIN: 0.05, PROPOSED: 0.02, "oml": 0.01})
     said = advice.answer(kin)
-    assert f"but its kin {method_label(KIN)}" in said
+    assert f"behind {method_label(KIN)} (1.0); the first" in said
+    assert f"{method_label(KIN)} 14 and 0 (mean rank 1.0)" in said
+    assert f"{method_label(PROPOSED)} 14 and 0 (mean rank 2.0)" in said
     # kin is no rival: the best of the others is OML
     assert set(winning.against_best(kin)["rival"]) == {"oml"} and KIN not in kin.rivals
 
