@@ -116,7 +116,7 @@ def also(found: Standing) -> str:
     ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
     what, size = protocol(found).split(", ", 1)
     return (
-        f"* **{what.capitalize()}** ({size}) it is {_place(found)} of {len(ranks)} by mean rank, "
+        f"* With **{what}** ({size}) it is {_place(found)} of {len(ranks)} by mean rank, "
         f"{ranks[found.loss]:.1f}; above the best rival of the column in {ahead} of {len(best)} "
         f"and below in {behind}{_lost(best)}."
     )

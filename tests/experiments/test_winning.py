@@ -1,9 +1,11 @@
 """What is said of the proposed loss is computed: with rows that say something else, it says so."""
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
+from maclcore import paths
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import advice, winning
 from maclcore.experiments.winner import CHOSEN, PROPOSED, WEIGHTS
@@ -173,3 +175,12 @@ def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
     assert "sweep winner --profile frozen" in advice.cost(found)
     assert "no runs are stored at the profile `frozen`" in advice.untouched(found)
     assert advice.in_short(found) == advice.nothing("frozen")
+
+
+def test_the_readme_advises_as_the_overview_does():
+    overview = nbformat.read(paths.ROOT / "notebooks" / "00_overview.ipynb", as_version=4)
+    (cell,) = [cell for cell in overview.cells if cell.id == "00-which"]
+    (output,) = cell.outputs
+    said = output.data["text/markdown"]
+    assert f"`--loss {PROPOSED}`" in said
+    assert said in (paths.ROOT / "README.md").read_text(encoding="utf-8")
