@@ -56,6 +56,13 @@ def stored_experiment(*names: str) -> pd.DataFrame:
 
 def of_experiments(names: Iterable[str], rows: pd.DataFrame) -> pd.DataFrame:
     """Those of `rows` of `collect()` that belong to experiments under an unchanged profile."""
+    of_them = rows[_belongs(names, rows)]
+    reads.note(of_them.index)
+    return of_them
+
+
+def _belongs(names: Iterable[str], rows: pd.DataFrame) -> pd.Series:
+    """Whether each of `rows` belongs to experiments under an unchanged profile."""
     base = rows.index.str.split("@").str[0]
     wanted: set[str] = set()
     for (profile, archive, weights), part in rows.groupby(["profile", "archive", "weights"]):
@@ -63,9 +70,7 @@ def of_experiments(names: Iterable[str], rows: pd.DataFrame) -> pd.DataFrame:
         for name in names:
             configs = paper.experiment(name)(profile, archive, seeds, weights=weights)
             wanted |= {config.run_id for config in configs}
-    of_them = rows[base.isin(wanted)]
-    reads.note(of_them.index)
-    return of_them
+    return pd.Series(base.isin(wanted), rows.index)
 
 
 def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
@@ -82,10 +87,14 @@ def stored_main_tables() -> pd.DataFrame:
     """Rows of `collect()` for Tables 4 to 6: those of `main_tables` and, behind them, of
     `other_losses`.
 
-    What has no row of chance is no table, such as the half of `pretraining`. The rows of a table
-    have their seeds in common, and what is left out for that is said (`_whole`).
+    What has no row of chance is no table, such as the half of `pretraining`, and a seed of which
+    all rows are `winner`'s as well is none of it. The rows of a table have their seeds in common,
+    and what is left out for that is said (`_whole`).
     """
     rows = stored_experiment("main_tables", "other_losses")
+    own = ~_belongs(("winner",), rows)
+    seeds = own.groupby([rows[name] for name in (*TABLE, "seed")])
+    rows = rows[seeds.transform("any").astype(bool)]
     chance = (rows["loss"] == "chance").groupby([rows[name] for name in TABLE])
     rows = rows[chance.transform("any").astype(bool)]  # not bool where there are no rows
     return _whole(rows, rows["loss"].isin(paper.METHODS))

@@ -90,6 +90,12 @@ CHOSEN: Mapping[str, Mapping[str, Param]] = {
     "graded_lmsc": {"graded_temperature": 0.2, "lmsc_temperature": 0.1},
     "four_parts": {},
 }
+#: The loss that the project proposes. On validation parts, where the head alone trained, four parts
+#: were ahead of two halves; where the whole network trains it is the other way round, and no test
+#: between two losses depends on which of them is proposed: all pairs are compared.
+PROPOSED = "graded_lmsc"
+#: what it is held against: the paper's losses and SoftCon, not what else this project adds
+RIVALS = (*PAPER, "softcon")
 
 
 def winner_choice(
