@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from maclcore.evaluation import statistics
-from maclcore.experiments.choosing import parts_of
+from maclcore.experiments.choosing import parts_of, validation_scores
 from maclcore.experiments.standing import GRADED
-from maclcore.experiments.winner import TRIALS
+from maclcore.experiments.winner import PROPOSED, TRIALS
 from maclcore.experiments.winning import Standing, against_best, dominance, seconds, side
 from maclcore.experiments.words import (
     counted,
@@ -59,7 +59,7 @@ def answer(found: Standing) -> str:
     counts = side(best).value_counts()
     ahead = share(counts.get("ahead", 0), len(best))
     return (
-        f"* Proposed, by validation parts alone, was **{method_label(found.loss)}** "
+        f"* Proposed is **{method_label(found.loss)}** "
         f"({_option(found.loss)}). It is **{_place(found)} of {len(ranks)}** by mean rank over "
         f"{found.columns} columns, {ranks[found.loss]:.1f}{_before(found)}; the first of the "
         f"{1 + len(others)} losses of the papers is {method_label(next_one)}, "
@@ -83,6 +83,20 @@ def candidates(found: Standing) -> str:
         f"* **The candidates side by side**: above the best loss of the papers in each column, and "
         f"below it, of {found.columns}: {listed(told)}. By mean rank those within "
         f"{found.critical:.1f} cannot be told apart."
+    )
+
+
+def since_when(choice: pd.DataFrame) -> str:
+    """Whether the proposed loss was first on validation parts, or is proposed for its test."""
+    scores = validation_scores(choice)
+    if scores.index[0] == PROPOSED:
+        return "* It was first on the validation parts, too, before any test."
+    place = ordinal(scores.index.get_loc(PROPOSED) + 1)
+    return (
+        f"* **It is proposed since whole networks were tested**: on the validation parts, with "
+        f"heads alone, it was {place} and {method_label(str(scores.index[0]))} first. So its place "
+        "among the candidates proves nothing; what it gains on the losses of the papers is tested, "
+        "with all pairs of losses in mind."
     )
 
 
@@ -147,7 +161,8 @@ def _before(found: Standing) -> str:
 def _option(loss: str) -> str:
     """How the command line calls it, and what it is made of."""
     parts = " ‖ ".join(map(method_label, parts_of(loss)))
-    return f"`--loss {loss}`" + (f": {parts}" if parts else "")
+    told = f": {parts}" if parts not in ("", method_label(loss)) else ""
+    return f"`--loss {loss}`{told}"
 
 
 def _place(found: Standing) -> str:

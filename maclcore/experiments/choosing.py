@@ -134,12 +134,18 @@ def settings_table(choice: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns="loss").set_index(names.rename("loss"))
 
 
+def validation_scores(choice: pd.DataFrame) -> pd.Series:
+    """Mean of the seven metrics of each loss at its chosen setting, the best first."""
+    found = settings(choice)
+    best = found[found["chosen"]].set_index("loss")
+    return best["all"].fillna(best["first"]).sort_values(ascending=False)
+
+
 def how_chosen(choice: pd.DataFrame) -> str:
     """How far apart the settings of a loss are, and which loss was first before any test."""
     found = settings(choice)
     spread = found.groupby("loss")["first"].agg(lambda values: values.max() - values.min())
-    best = found[found["chosen"]].set_index("loss")
-    best = best["all"].fillna(best["first"]).sort_values(ascending=False)
+    best = validation_scores(choice)
     place = best.index.get_loc(PROPOSED) + 1
     where = listed(named(archive) for archive in choice["archive"].unique())
     ahead = listed(f"{method_label(name)} {best[name]:.1f}" for name in best.index[:3])

@@ -66,9 +66,6 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     ),
 }
 
-#: the loss that is held against all others
-PROPOSED = "four_parts"
-
 #: the best setting of each loss by `choice`, frozen before any test split was looked at
 CHOSEN: Mapping[str, Mapping[str, Param]] = {
     "supcon_all": {"temperature": 0.1},

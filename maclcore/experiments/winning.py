@@ -12,14 +12,14 @@ from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import standing
 from maclcore.experiments.standing import ARCHIVE
 from maclcore.experiments.tables import stored_experiment
-from maclcore.experiments.winner import CHOSEN, PROPOSED, WEIGHTS
-from maclcore.losses import LOSSES, PAPER
+from maclcore.experiments.winner import CHOSEN, PROPOSED, RIVALS, WEIGHTS
+from maclcore.losses import LOSSES
 
 #: profiles whose rows are looked at, in words
 IN_SHORT = {"quick": "whole network", "frozen": "head alone"}
 ORDER = ("dlrsd", "ucm_multilabel", "ml_aid")
 #: the candidates, of which the proposed loss is one; the others, of the papers, are its rivals
-KIN = tuple(name for name in CHOSEN if name not in (*PAPER, "softcon"))
+KIN = tuple(name for name in CHOSEN if name not in RIVALS)
 SIDES = ("ahead", "level", "behind")
 
 

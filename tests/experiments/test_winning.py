@@ -54,7 +54,7 @@ def standing_of(lifts, **given):
 def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
     found = standing_of({PROPOSED: 0.05, "oml": 0.02})
     said = advice.answer(found)
-    assert f"was **{method_label(PROPOSED)}** (`--loss {PROPOSED}`" in said
+    assert f"Proposed is **{method_label(PROPOSED)}** (`--loss {PROPOSED}`" in said
     assert f"It is **first of {MANY}** by mean rank over 14 columns, 1.0; the first" in said
     assert f"of the {len(found.rivals)} losses of the papers is OML, 2.0" in said
     assert r"Somewhere\* and Elsewhere; the whole network trained, 64 px, 25 epochs, three" in said
@@ -175,6 +175,15 @@ def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
     assert "sweep winner --profile frozen" in advice.cost(found)
     assert "no runs are stored at the profile `frozen`" in advice.untouched(found)
     assert advice.in_short(found) == advice.nothing("frozen")
+
+
+def test_a_loss_that_is_proposed_for_its_test_is_said_to_be(monkeypatch):
+    scores = pd.Series({PROPOSED: 70.0, "oml": 60.0})
+    monkeypatch.setattr(advice, "validation_scores", lambda choice: scores)
+    assert "was first on the validation parts" in advice.since_when(pd.DataFrame())
+    scores = pd.Series({"oml": 80.0, PROPOSED: 70.0})
+    said = advice.since_when(pd.DataFrame())
+    assert "it was 2nd and OML first" in said and "proves nothing" in said
 
 
 def test_the_readme_advises_as_the_overview_does():
