@@ -7,7 +7,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 numbered = $(wildcard $(patsubst %,notebooks/%_*.ipynb,$(1)))
 numbers = $(foreach file,$(notdir $(1)),$(firstword $(subst _, ,$(file))))
 # what shows stored runs alone, the same on every machine
-COMPARED := $(call numbered,00 02 03 05 06 07 09)
+COMPARED := $(call numbered,00 02 03 05 06 07 09 13)
 OTHERS := $(filter-out $(COMPARED),$(NOTEBOOKS))
 # Modules are compiled once, whatever the shell says: else every start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE

@@ -60,17 +60,19 @@ from maclcore.plots.style import REFERENCE_STYLE, colour, label, stamp, use_styl
 from maclcore.plots.table import Table, table
 from maclcore.plots.training import learning_curves, lines, training_curves
 from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
+from maclcore.plots.winning import against_best, front
 
 __all__ = [
-    "ablation", "archive_panels", "chance_ranges", "colour", "completed_labels",
-    "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
-    "differences", "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
-    "force_sliders", "forces", "frame", "from_chance", "gallery", "gradients", "group_slopes",
-    "heat_strip", "heatmaps", "image_grid", "image_table", "label", "label_chain", "label_panels",
-    "learning_curves", "like_pairs", "lines", "mark", "metric_against_metric", "overlap_terms",
-    "pair_forces", "pairs_of", "pipeline", "positive_sets", "printed_beside_chance",
-    "query_scatter", "rarity_weights", "REFERENCE_STYLE", "rise_and_fall", "save", "set_sizes",
-    "shares_of_gap", "show", "show_interactive", "show_sliders", "sign_colour", "sign_of_alpha",
-    "similarities", "slug", "stamp", "surfaces", "surfaces_interactive", "table", "Table",
-    "training_curves", "use_style", "verdict_squares", "worked_query",
+    "ablation", "against_best", "archive_panels", "chance_ranges", "colour", "completed_labels",
+    "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
+    "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
+    "force_sliders", "forces", "frame", "from_chance", "front", "gallery", "gradients",
+    "group_slopes", "heat_strip", "heatmaps", "image_grid", "image_table", "label",
+    "label_chain", "label_panels", "learning_curves", "like_pairs", "lines", "mark",
+    "metric_against_metric", "overlap_terms", "pair_forces", "pairs_of", "pipeline",
+    "positive_sets", "printed_beside_chance", "query_scatter", "rarity_weights",
+    "REFERENCE_STYLE", "rise_and_fall", "save", "set_sizes", "shares_of_gap", "show",
+    "show_interactive", "show_sliders", "sign_colour", "sign_of_alpha", "similarities", "slug",
+    "stamp", "surfaces", "surfaces_interactive", "table", "Table", "training_curves",
+    "use_style", "verdict_squares", "worked_query",
 ]  # fmt: skip

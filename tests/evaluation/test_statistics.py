@@ -439,3 +439,32 @@ def test_a_gap_that_may_be_none_is_not_shared():
     assert np.isnan(statistics.share_of_gap(three(values), "a", "b")["share"]).all()
     with pytest.raises(ValueError, match="no method 'z' among a, b, c"):
         statistics.share_of_gap(three(values), "a", "z")
+
+
+def test_all_pairs_are_tested_as_each_alone_is():
+    values = table([(0, 0), (1, 1), (2, 2)], ["a", "b", "c"], np.random.default_rng(4))
+    for metric in "mn":
+        values[metric, "c"] = values[metric, "a"]  # no difference at all
+    found = statistics.pairwise(values)
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    assert list(found.index) == [(metric, *pair) for metric in "mn" for pair in pairs]
+    for (metric, loss, rival), row in found.iterrows():
+        alone = compare(values[[(metric, loss), (metric, rival)]], rival).loc[(metric, loss)]
+        assert row["difference"] == pytest.approx(alone["difference"])
+        assert row["p"] == alone["p"]  # nine images have 512 flips, all of which are tried
+    for _, part in found.groupby(level="metric"):
+        assert np.allclose(part["holm"], holm(part["p"]))
+        assert part.xs("a", level="loss").loc[(slice(None), "c"), "p"].item() == 1
+
+
+def test_random_flips_of_pairs_find_what_is_there_and_never_give_zero():
+    index = pd.MultiIndex.from_product(
+        [[0], [0], range(60)], names=[*statistics.REPLICATE, "query"]
+    )
+    noise = np.random.default_rng(5).normal(0, 0.1, (60, 3))
+    columns = pd.MultiIndex.from_product([["m"], ["a", "b", "c"]], names=["metric", "loss"])
+    found = statistics.pairwise(pd.DataFrame(noise + [0, 0, 1], index, columns), resamples=999)
+    p = found.loc["m", "p"]
+    assert p["a", "c"] == p["b", "c"] == 1 / 1000 and p["a", "b"] > 0.01
+    other = permutation_test(noise[:, [0]] - noise[:, [1]], resamples=999)
+    assert p["a", "b"] == pytest.approx(other.item(), abs=0.06)

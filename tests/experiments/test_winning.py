@@ -1,0 +1,195 @@
+"""What is said of the proposed loss is computed: with rows that say something else, it says so."""
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from maclcore import paths
+from maclcore.evaluation.retrieval import METRICS
+from maclcore.experiments import advice, winning
+from maclcore.experiments.winner import CHOSEN, PROPOSED, WEIGHTS
+from maclcore.losses import method_label
+
+NDCG, STRICT = "nDCG(sim)@100", "mAP@0.8"
+KIN = next(name for name in winning.KIN if name != PROPOSED)
+MANY = len(CHOSEN)
+PAIRS = MANY * (MANY - 1) // 2
+METHODS = ("chance", "frozen", *CHOSEN, "oracle")
+LOW = {"chance": -0.4, "frozen": -0.3, "oracle": 0.4}
+
+
+def values_of(lifts, archives=("Somewhere*", "Elsewhere"), seeds=3):
+    """Per-query values, {archive: (metric, loss)}; lifts: {loss: by so much in all columns, or
+    {(archive, metric): so much}}."""
+    pairs = [(seed, seed, f"q{n}") for seed in range(seeds) for n in range(12)]
+    index = pd.MultiIndex.from_tuples(pairs, names=["split_seed", "seed", "query"])
+    columns = pd.MultiIndex.from_product([METRICS, METHODS], names=["metric", "loss"])
+    tables = {}
+    for archive in archives:
+        noise = np.random.default_rng(1).normal(0, 1e-3, (len(index), len(columns)))
+        table = pd.DataFrame(0.5 + noise, index, columns)
+        for loss, lift in (LOW | lifts).items():
+            for metric in METRICS:
+                by = lift.get((archive, metric), 0.0) if isinstance(lift, dict) else lift
+                table[metric, loss] += by
+        tables[archive] = table
+    return tables
+
+
+def runs_of(archives=("Somewhere*", "Elsewhere"), seeds=3, **columns):
+    rows = [
+        {"archive": archive.lower(), "archive: title": archive, "seed": seed, "loss": loss,
+         "profile": "quick", "weights": WEIGHTS, "image_size": 64, "epochs": 25,
+         "device": "this", "seconds": 30.0 if loss == PROPOSED else 10.0}
+        for archive in archives for seed in range(seeds) for loss in METHODS
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def standing_of(lifts, **given):
+    return winning.Standing.measured("quick", runs_of(**given), values_of(lifts, **given))
+
+
+def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
+    found = standing_of({PROPOSED: 0.05, "oml": 0.02})
+    said = advice.answer(found)
+    assert f"Proposed is **{method_label(PROPOSED)}** (`--loss {PROPOSED}`" in said
+    assert f"It is **first of {MANY}** by mean rank over 14 columns, 1.0; the first" in said
+    assert f"of the {len(found.rivals)} losses of the papers is OML, 2.0" in said
+    assert r"Somewhere\* and Elsewhere; the whole network trained, 64 px, 25 epochs, three" in said
+    assert "OML, in points of the mean of the seven metrics: +3.0 on Somewhere" in said
+    assert "lies above zero in all 14 columns, holds it in 0 and lies below in 0" in said
+    assert "There is no column in which" in said and "Where it does not hold" not in said
+    assert advice.best_in_short(found).endswith("in all 14 columns, and below it in none of 14.")
+    assert f"first of {MANY} by mean rank, 1.0" in advice.also(found)
+    short = advice.in_short(found)
+    assert f"(`--loss {PROPOSED}`" in short and f") is first of {MANY}" in short
+    assert "in 14 of 14" in short
+    assert short.endswith("loses in 0.")
+    later = advice.untouched(found)
+    assert later.startswith("On splits 0 to 2 alone (the whole network trained, 64 px, 25 epochs")
+    assert f"it is first of {MANY} by mean rank, above" in later and later.endswith("below in 0.")
+
+
+def test_it_is_not_first_where_another_leads():
+    found = standing_of({"lproto": 0.05, PROPOSED: 0.02})
+    said = advice.answer(found)
+    assert f"It is **2nd of {MANY}** by mean rank over 14 columns, 2.0, behind LProto (1.0)" in said
+    assert f"{len(found.rivals)} losses of the papers is LProto, 1.0" in said
+    assert "from LProto, in points of the mean of the seven metrics: −3.0 on" in said
+    assert "lies above zero in none of 14 columns, holds it in 0 and lies below in 14" in said
+    assert f"is 2nd of {MANY}" in advice.in_short(found)
+    assert "loses in 14" in advice.in_short(found)
+    kin = standing_of({KIN: 0.05, PROPOSED: 0.02, "oml": 0.01})
+    said = advice.answer(kin)
+    assert f"behind {method_label(KIN)} (1.0); the first" in said
+    assert f"{method_label(KIN)} 14 and 0 (mean rank 1.0)" in said
+    assert f"{method_label(PROPOSED)} 14 and 0 (mean rank 2.0)" in said
+    # kin is no rival: the best of the others is OML
+    assert set(winning.against_best(kin)["rival"]) == {"oml"} and KIN not in kin.rivals
+
+
+def test_where_it_does_not_hold_is_named_with_the_rival_and_the_interval():
+    found = standing_of({PROPOSED: 0.03, "oml": {("Elsewhere", NDCG): 0.08}})
+    best = winning.against_best(found)
+    assert best.loc[("Elsewhere", NDCG), "rival"] == "oml"
+    row = best.loc[("Elsewhere", NDCG)]
+    assert row["low"] < row["difference"] < row["high"] < 0
+    assert row["difference"] == pytest.approx(-0.05, abs=2e-3)
+    said = advice.where_not(found)
+    assert f"Elsewhere: `{NDCG}` −5.0 [" in said and said.endswith("to OML.")
+    assert "Somewhere" not in said and STRICT not in said
+    assert f"(`{NDCG}` on Elsewhere, to OML)" in advice.also(found)
+    counts = winning.dominance(found)
+    assert counts.loc[("Elsewhere", "oml")].tolist() == [6, 0, 1]
+    assert counts.loc[("Somewhere*", "oml")].tolist() == [7, 0, 0]
+    assert winning.dominance_table(found).loc["oml", "Elsewhere"] == "6 · 0 · 1"
+    many = len(found.rivals)
+    told = advice.dominates(found)
+    assert rf"all {many} on Somewhere\*; {many - 1} of {many} on Elsewhere (not OML (1))" in told
+
+
+def test_tests_are_corrected_for_all_pairs_whichever_is_proposed():
+    lifts = {PROPOSED: 0.03, "oml": {("Elsewhere", NDCG): 0.08}}
+    found = standing_of(lifts)
+    said = advice.tests(found)
+    compared = 14 * len(found.rivals)
+    assert f"Of {compared} comparisons" in said and f"{PAIRS} pairs of losses" in said
+    # twelve queries have 4,096 flips, of which the least p, 2 / 4096, is not small enough
+    assert ", 0 are won and 0 lost" in said and f"{compared} are open" in said
+    # three times as many queries have enough of them
+    more = {
+        name: pd.concat([table.rename(lambda q, n=n: f"{q}-{n}", level="query") for n in range(3)])
+        for name, table in values_of(lifts).items()
+    }
+    values, more = more, winning.Standing.measured("quick", runs_of(), more)
+    assert f"{compared - 1} are won and 1 lost" in advice.tests(more)
+    # the same pair from its other side
+    other = winning.proposed_gaps(values["Elsewhere"], "oml")
+    mine = more.gaps.loc["Elsewhere"]
+    pair = [table.loc[(NDCG, loss)] for table, loss in ((mine, "oml"), (other, PROPOSED))]
+    assert pair[0]["difference"] == pytest.approx(-pair[1]["difference"])
+    assert pair[0]["holm"] == pair[1]["holm"] < 0.05
+
+
+def test_ranks_order_and_tables():
+    found = standing_of({loss: i / 50 for i, loss in enumerate(CHOSEN)} | {PROPOSED: 0.5})
+    assert advice.by_rank(found).startswith("By mean rank over 14 columns, 1.0, ")
+    near = [r for r in found.ranks.drop(PROPOSED) if r - 1 < found.critical]
+    names = advice.by_rank(found).split(": ")[1].rstrip(".").replace(" and ", ", ").split(", ")
+    assert len(names) == len(near) > 0
+    assert "p < 0.001" in advice.order_at_all(found)
+    table = winning.levels_table(found, "Elsewhere")
+    assert list(table.index[:3]) == ["chance", "frozen", PROPOSED] and table.index[-1] == "oracle"
+    assert table.loc["chance", NDCG].startswith("10.0 [")
+    gaps = winning.tests_table(found, "Elsewhere")
+    assert PROPOSED not in gaps.index and gaps.iloc[0].str.contains(r"^\+").all()
+
+
+def test_cost_is_told_beside_mulsupcon():
+    found = standing_of({})
+    assert "takes 30 to 30 s" in advice.cost(found) and "3.0 times as long" in advice.cost(found)
+    assert winning.seconds(found).loc["oml", "times"] == 1
+    older = runs_of().query("loss != @PROPOSED").assign(seconds=99.0, device="other", seed=9)
+    both = winning.Standing.measured("quick", pd.concat([runs_of(), older]), values_of({}))
+    assert advice.cost(both) == advice.cost(found)
+
+
+def test_only_whole_seeds_of_the_pretrained_network_count_in_the_order_of_archives():
+    runs = runs_of(("ML_AID", "DLRSD"))
+    lost = runs[(runs["archive"] == "ml_aid") & (runs["seed"] == 2) & (runs["loss"] == "oml")]
+    others = runs.assign(weights="none", seed=7)
+    kept = winning.whole(pd.concat([runs.drop(lost.index), others]), "quick")
+    assert kept["archive"].unique().tolist() == ["dlrsd", "ml_aid"]
+    assert kept.groupby("archive")["seed"].unique().map(list).to_dict() == {
+        "dlrsd": [0, 1, 2], "ml_aid": [0, 1],
+    }  # fmt: skip
+    assert winning.whole(runs, "frozen").empty
+
+
+def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(tmp_path))
+    found = winning.Standing.load("frozen")
+    assert not found and found.titles == [] and advice.provenance(found) == ""
+    assert "sweep winner --profile frozen" in advice.cost(found)
+    assert "no runs are stored at the profile `frozen`" in advice.untouched(found)
+    assert advice.in_short(found) == advice.nothing("frozen")
+
+
+def test_a_loss_that_is_proposed_for_its_test_is_said_to_be(monkeypatch):
+    scores = pd.Series({PROPOSED: 70.0, "oml": 60.0})
+    monkeypatch.setattr(advice, "validation_scores", lambda choice: scores)
+    assert "was first on the validation parts" in advice.since_when(pd.DataFrame())
+    scores = pd.Series({"oml": 80.0, PROPOSED: 70.0})
+    said = advice.since_when(pd.DataFrame())
+    assert "it was 2nd and OML first" in said and "proves nothing" in said
+
+
+def test_the_readme_advises_as_the_overview_does():
+    overview = nbformat.read(paths.ROOT / "notebooks" / "00_overview.ipynb", as_version=4)
+    (cell,) = [cell for cell in overview.cells if cell.id == "00-which"]
+    (output,) = cell.outputs
+    said = output.data["text/markdown"]
+    assert f"`--loss {PROPOSED}`" in said
+    assert said in (paths.ROOT / "README.md").read_text(encoding="utf-8")
