@@ -73,6 +73,13 @@ def _belongs(names: Iterable[str], rows: pd.DataFrame) -> pd.Series:
     return pd.Series(base.isin(wanted), rows.index)
 
 
+def _own_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without seeds of a table that it owes to `winner` alone, which shares some of its runs."""
+    own = ~_belongs(("winner",), rows)
+    seeds = own.groupby([rows[name] for name in (*TABLE, "seed")])
+    return rows[seeds.transform("any").astype(bool)]
+
+
 def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
     """Several contents of one title are several archives, and get titles of their own."""
     if rows.empty or "archive: title" not in rows:
@@ -87,14 +94,10 @@ def stored_main_tables() -> pd.DataFrame:
     """Rows of `collect()` for Tables 4 to 6: those of `main_tables` and, behind them, of
     `other_losses`.
 
-    What has no row of chance is no table, such as the half of `pretraining`, and a seed of which
-    all rows are `winner`'s as well is none of it. The rows of a table have their seeds in common,
-    and what is left out for that is said (`_whole`).
+    What has no row of chance is no table, such as the half of `pretraining`. The rows of a table
+    have their seeds in common, and what is left out for that is said (`_whole`).
     """
-    rows = stored_experiment("main_tables", "other_losses")
-    own = ~_belongs(("winner",), rows)
-    seeds = own.groupby([rows[name] for name in (*TABLE, "seed")])
-    rows = rows[seeds.transform("any").astype(bool)]
+    rows = _own_seeds(stored_experiment("main_tables", "other_losses"))
     chance = (rows["loss"] == "chance").groupby([rows[name] for name in TABLE])
     rows = rows[chance.transform("any").astype(bool)]  # not bool where there are no rows
     return _whole(rows, rows["loss"].isin(paper.METHODS))
@@ -106,7 +109,7 @@ def stored_alpha_sign() -> pd.DataFrame:
     The rows of a table have the seeds of the values of α in common, whatever other experiments
     share with it, and what is left out for that is said (`_whole`).
     """
-    rows = stored_experiment("alpha_sign")
+    rows = _own_seeds(stored_experiment("alpha_sign"))
     if rows.empty:
         return rows
     rows = named(rows)
