@@ -36,6 +36,7 @@ def test_they_are_those_of_the_archive(name, monkeypatch):
 def test_writing_them_covers_every_archive(tmp_path, monkeypatch):
     monkeypatch.setattr(forces, "ALPHAS", [0.0])
     monkeypatch.setattr(forces, "LEVELS", [0.0])
+    monkeypatch.setattr(forces, "OTHERS", {"graded": {"temperature": 0.2}})
     monkeypatch.setattr(forces.paths, "ROOT", tmp_path)
     synthetic = load_archive("synthetic", image_size=32, progress=False)
     monkeypatch.setattr(forces, "load_archive", lambda *_, **__: synthetic)
