@@ -44,7 +44,7 @@ from maclcore.plots.maps import (
 )
 from maclcore.plots.measures import chance_ranges, rarity_weights, worked_query
 from maclcore.plots.overview import finding
-from maclcore.plots.pair_forces import force_sliders, pair_forces, show_sliders
+from maclcore.plots.pair_forces import band_forces, force_sliders, pair_forces, show_sliders
 from maclcore.plots.results import (
     archive_panels,
     critical_difference,
@@ -62,7 +62,7 @@ from maclcore.plots.training import learning_curves, lines, training_curves
 from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
 
 __all__ = [
-    "ablation", "archive_panels", "chance_ranges", "colour", "completed_labels",
+    "ablation", "archive_panels", "band_forces", "chance_ranges", "colour", "completed_labels",
     "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
     "differences", "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
     "force_sliders", "forces", "frame", "from_chance", "gallery", "gradients", "group_slopes",
