@@ -17,6 +17,7 @@ import yaml
 from maclcore import METRICS, Config, paths
 from maclcore.evaluation.reference import REFERENCES
 from maclcore.evaluation.statistics import REPLICATE
+from maclcore.experiments import winner
 from maclcore.losses import method_label
 from maclcore.store import packed
 
@@ -97,7 +98,30 @@ def log() -> str:
     """LOG.md with the tables that the packs give; what is written by hand stays."""
     written = (paths.ROOT / "LOG.md").read_text(encoding="utf-8").split(TABLES)[0]
     packs = packed.packs(paths.ROOT / "results")
-    return written + TABLES + "".join(f"\n{_section(pack)}" for pack in packs)
+    return written + TABLES + "".join(f"\n{_section(pack)}" for pack in packs) + f"\n{_trials()}"
+
+
+def _trials() -> str:
+    """A table of what was tried to choose settings for `winner`, on validation parts."""
+    trials = pd.read_csv(paths.ROOT / "results" / winner.FILE)
+    means = trials.groupby(["loss", "setting"])[list(METRICS)].mean() * 100
+    splits = trials.groupby(["loss", "setting"]).size()
+    lines = [
+        "## winner_choice\n",
+        f"{len(trials)} runs of {len(means)} settings (`results/{winner.FILE}`): validation parts "
+        f"of splits {winner.CHOICE[0]} to {winner.CHOICE[-1]}, head only, {winner.SHORT['epochs']} "
+        f"epochs at {winner.SHORT['image_size']} px. `winner` trains the first of a loss.\n",
+        f"| setting | runs | {' | '.join(f'`{name}`' for name in METRICS)} |",
+        "|---" * (len(METRICS) + 2) + "|",
+    ]
+    for loss, setting in sorted(
+        means.index, key=lambda key: (key[0], -splits[key], -means.loc[key].mean())
+    ):
+        given = [f"{k.replace('_', ' ')} {v}" for k, v in json.loads(setting).items()]
+        words = re.sub(r"(?<= )-(?=[\d.])", "−", ", ".join([method_label(loss), *given]))
+        values = " | ".join(f"{value:.1f}" for value in means.loc[loss, setting])
+        lines.append(f"| {words} | {splits[loss, setting]} | {values} |")
+    return "\n".join(lines) + "\n"
 
 
 def _section(pack: packed.Pack) -> str:

@@ -16,7 +16,7 @@ Param = bool | int | float | str
 SUFFIX = ".safetensors"  # of a file of weights, which may be left out
 
 #: archives that the package draws itself
-EMBEDDED = ("synthetic", "synthetic_sentinel")
+EMBEDDED = ("synthetic", "synthetic_5", "synthetic_60", "synthetic_sentinel")
 #: archives whose images may be shown to anyone, and the credit that goes with them
 PUBLIC_DOMAIN = {
     "ucm_multilabel": "Images: UC Merced Land Use (Yang and Newsam, 2010), from the USGS National "
@@ -69,6 +69,9 @@ class Config:
     split: Literal["random", "official"] = "random"
     #: which of the random splits, or of the random validation parts
     split_seed: int = 0
+    #: of the training part of that split the share that training sees, drawn from the split's seed:
+    #: 0.5's images are among 0.7's; validation and test stay
+    train_share: float = 1.0
     #: which labels training sees: complete: all | random, dominant: one of each image's, at random
     #: from `seed`, or the one that covers most of it | a CSV file, or its name in the archive's
     #: folder (`maclcore.data.weak`). The test split is measured on the archive's labels always
@@ -145,6 +148,8 @@ class Config:
             raise ValueError("two views of an image need frozen_views of at least 2, got 1")
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"momentum must be in [0, 1], got {self.momentum}")
+        if not 0 < self.train_share <= 1:
+            raise ValueError(f"train_share must be above 0 and at most 1, got {self.train_share}")
         if self.micro_batch is not None and not self.micro_batch > 0:
             raise ValueError(f"micro_batch must be positive or None, got {self.micro_batch}")
         if self.labels not in LABELS and not self.labels.lower().endswith(".csv"):

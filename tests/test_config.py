@@ -37,7 +37,7 @@ def test_run_id_depends_on_every_field_and_not_on_the_order_of_parameters():
         "sampler": "label_aware", "views": 2, "queue": 256, "momentum": 0.99, "micro_batch": 32,
         "frozen_views": 10, "bands": "s2", "method_params": {"mask_ratio": 0.5},
         "first_layer": "inflated", "labels": "random", "split": "official",
-        "validation_labels": "complete",
+        "validation_labels": "complete", "train_share": 0.5,
     }  # fmt: skip
     completion = {"completion": "gc", "completion_params": {"labels_per_image": 5}}
     assert set(base.to_dict()) == {*other, *completion}
@@ -105,6 +105,8 @@ def test_a_run_id_holds_the_name_of_a_folder_and_not_its_path():
         (lambda: Config(queue=-1), "queue must not be negative"),
         (lambda: Config(queue=64, views=2), "queue and views=2 exclude each other"),
         (lambda: Config(momentum=1.1), r"momentum must be in \[0, 1\], got 1.1"),
+        (lambda: Config(train_share=0), "train_share must be above 0 and at most 1, got 0.0"),
+        (lambda: Config(train_share=50), "train_share must be above 0 and at most 1, got 50.0"),
         (lambda: Config(micro_batch=0), "micro_batch must be positive or None"),
         (lambda: Config(seed=-1), "seed must not be negative, got -1"),
         (lambda: Config(split_seed=-1), "split_seed must not be negative, got -1"),

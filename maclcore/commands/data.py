@@ -34,7 +34,8 @@ def data(
     Example: python -m maclcore data ./my_city --write-labels ./my_city/labels.csv
 
     Args:
-        archive: synthetic, synthetic_sentinel, {archives}, or a folder with images.
+        archive: synthetic, synthetic_sentinel, {archives}, or a folder with images; or images of
+            these under other labels: ucm_scenes, synthetic_5, synthetic_60.
         image_size: side of the decoded images in pixels.
         bands: of images of many bands those to take, such as B4,B3,B2, s2 or s1; default: all.
         tile: cut the images of a folder of your own that are larger into squares of so many pixels.

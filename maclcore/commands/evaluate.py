@@ -106,7 +106,8 @@ def _evaluate(run: str, archive: str | None, split: str, data: Path | None) -> N
     source = archive_of(found, archive, data)
     model = load_model(found)
     official = archive is None and config.split == "official"
-    parts = source.split(config.split_seed, official=official)._asdict()
+    share = config.train_share if archive is None else 1.0
+    parts = source.split(config.split_seed, official=official, share=share)._asdict()
     index = np.arange(len(source.images)) if split == "all" else parts[split]
     if split in ("test", "validation"):
         check_unseen(found, source, index)

@@ -30,13 +30,14 @@ from maclcore.data.declared import read_folder
 from maclcore.data.layout import Images
 from maclcore.data.readers import READERS, official_test
 from maclcore.data.reading import PLAIN_TREE, ArchiveError, Reading, message, warn
+from maclcore.data.relabelled import RELABELLED, relabel
 from maclcore.data.sentinel import SENTINEL
 from maclcore.data.split import Split, make_split, official_split, parts_of, told_split
 from maclcore.data.stretch import Stretch
 
 READERS.update(SENTINEL)
 #: the names that the package brings; a reader added to `READERS` later is found by its name, too
-ARCHIVES = (*EMBEDDED, *READERS)
+ARCHIVES = tuple(dict.fromkeys((*EMBEDDED, *READERS, *RELABELLED)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +70,19 @@ class Archive:
     def __len__(self) -> int:
         return len(self.names)
 
-    def split(self, seed: int, stratified: bool = False, official: bool = False) -> Split:
+    def split(
+        self, seed: int, stratified: bool = False, official: bool = False, share: float = 1.0
+    ) -> Split:
         """Train, validation and test indices (`make_split`); warns of labels not trained on.
 
         `official`: the test part is the archive's own (`readers.official_test`, which may raise),
-        or the parts are those that its table tells. ArchiveError for an archive without labels.
+        or the parts are those that its table tells. `share`: how much of the training part is
+        trained on (`Split.sharing`). ArchiveError for an archive without labels.
         """
         split = split_rows(
             self.name, self.names, self.labels, seed,
             stratified=stratified, official=official, places=self.places, parts=self.parts,
+            share=share,
         )  # fmt: skip
         unseen = np.flatnonzero(~self.labels[split.train].any(axis=0))
         warn(
@@ -100,6 +105,7 @@ def split_rows(
     official: bool = False,
     places: Sequence[str] = (),
     parts: Sequence[str] = (),
+    share: float = 1.0,
 ) -> Split:
     """`Archive.split` of an archive of which there are names, labels, places and parts alone."""
     if not labels.shape[1]:
@@ -114,7 +120,7 @@ def split_rows(
         split = official_split(official_test(archive, names), labels, seed, stratified=stratified)
     else:
         split = make_split(labels, seed, stratified=stratified, places=places)
-    return split.judged(labels)
+    return split.judged(labels).sharing(share)
 
 
 def load_archive(
@@ -147,6 +153,9 @@ def load_archive(
     if image_size < 1:
         raise ValueError(f"image_size is {image_size}; an image has at least 1 pixel")
     name = str(name_or_folder)
+    if of := RELABELLED.get(name):
+        shown = {"image_size": image_size, "root": root, "progress": progress, "bands": bands}
+        return relabel(name, load_archive(of.of, **shown, **options))
     if draw := _allowed(name, options):
         return draw(image_size, bands, **options)
     return _finish(_matched(name, root, progress, bands, options), image_size)
@@ -162,6 +171,9 @@ def read_archive(
 ) -> Catalogue:
     """What `load_archive` finds, matched and checked but not decoded; arguments as there."""
     name = str(name_or_folder)
+    if of := RELABELLED.get(name):
+        shown = {"root": root, "progress": progress, "bands": bands}
+        return relabel(name, read_archive(of.of, **shown, **options))
     if draw := _allowed(name, options):
         drawn = lru_cache(1)(partial(draw, bands=bands, **options))
         of = drawn(64)
@@ -229,6 +241,7 @@ def read_labels(file: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
 
 def locate(name: str, root: str | Path | None = None) -> Path:
     """The folder of an archive, absolute, as `load_archive` finds it; ArchiveError without one."""
+    name = RELABELLED[name].of if name in RELABELLED else name
     root = paths.data_root() if root is None else Path(os.path.abspath(Path(root).expanduser()))
     here = Path(os.path.abspath(Path(name).expanduser()))
     candidates = (
@@ -243,7 +256,7 @@ def locate(name: str, root: str | Path | None = None) -> Path:
             f"or {PLAIN_TREE}), or name the folder that holds {name}/ by MACL_DATA or --data; "
             f"`python -m maclcore data prepare {name}` fetches and unpacks it"
         )
-    known = (*EMBEDDED, *READERS)
+    known = tuple(dict.fromkeys((*EMBEDDED, *READERS, *RELABELLED)))
     near = difflib.get_close_matches(name, known, n=1)
     raise ArchiveError(
         f"no archive {name!r}{f', did you mean {near[0]!r}?' if near else ''}: it is none of "
@@ -251,9 +264,14 @@ def locate(name: str, root: str | Path | None = None) -> Path:
     )
 
 
+def is_named(name: str) -> bool:
+    """Whether a name is an archive's, and so no folder's of one's own."""
+    return name in (*EMBEDDED, *READERS, *RELABELLED)
+
+
 def archive_name(name: str) -> str:
     """What an archive is found by from any folder: its name in the data folder, or its path."""
-    folder = None if name in EMBEDDED or name in READERS else locate(name)
+    folder = None if is_named(name) else locate(name)
     inside = folder is None or (not is_path(name) and folder == paths.data_root() / name)
     return name if inside else str(folder)
 

@@ -18,7 +18,8 @@ import numpy as np
 from maclcore import paths
 from maclcore.config import EMBEDDED
 from maclcore.data.archives import Archive
-from maclcore.data.readers import READERS, Reader
+from maclcore.data.readers import Reader
+from maclcore.data.relabelled import reader_of
 
 SHEET, RECORDS = "croissant.json", "records.csv"
 #: the vocabulary, word for word as readers of the format expect it
@@ -98,7 +99,7 @@ def _sheet(archive: Archive, digest: str, seed: int, official: bool) -> dict[str
         "description": f"{archive.title}: {size}; {split}. {archive.footnote}".strip(),
         "version": "1.0.0",
         "identifier": archive.fingerprint,
-        **_told(archive, READERS.get(archive.name)),
+        **_told(archive, reader_of(archive.name)),
     }
     file = {
         "@type": "cr:FileObject",

@@ -30,6 +30,11 @@ class Split(NamedTuple):
         known = np.asarray(labels, dtype=bool).any(axis=1)
         return Split(self.train, *(part[known[part]] for part in self[1:]))
 
+    def sharing(self, share: float) -> "Split":
+        """With the first of the training images alone, so that those of a smaller share in (0, 1]
+        are among those of a larger one; at least one."""
+        return self._replace(train=self.train[: max(1, round(share * len(self.train)))])
+
 
 def split_sizes(n: int, what: str = "images") -> tuple[int, int, int]:
     """The paper's sizes where an archive has the paper's size, else 70/10/20 (none empty)."""

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from maclcore.config import Config, Param, nearest
+from maclcore.experiments.stability import winner_stability
 from maclcore.experiments.weak import calibration, chain, weak_labels, weak_network
-from maclcore.experiments.winner import winner, winner_choice
+from maclcore.experiments.winner import TRIALS, winner, winner_choice
 from maclcore.losses import LOSSES, PAPER
 
 #: How finely each profile samples the axes of Figures 9–11. The paper's α and β are positive;
@@ -71,10 +72,12 @@ def other_losses(
     """Not in the paper: registered losses that are not the paper's, as `main_tables` trains its
     own, so that they stand in the same tables. A run a loss and seed.
 
-    Losses with a way of training of their own are other experiments': `soft_weight`.
+    Losses of other experiments are left to them: `soft_weight`, `winner`.
     """
     others = [
-        name for name, loss in LOSSES.items() if not loss.paper and loss.method == "retrieval"
+        name
+        for name, loss in LOSSES.items()
+        if not loss.paper and loss.method == "retrieval" and name not in TRIALS
     ]
     return _rows(others, profile, archive, seeds, overrides)
 
@@ -215,6 +218,7 @@ EXPERIMENTS: dict[str, Callable[..., list[Config]]] = {
     "chain": chain,
     "winner_choice": winner_choice,
     "winner": winner,
+    "winner_stability": winner_stability,
 }
 
 

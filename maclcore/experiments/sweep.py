@@ -155,6 +155,7 @@ def estimate(configs: Iterable[Config]) -> pd.DataFrame:
         kind, *_ = zip(*(key := [_alike(row) for row in rows.to_dict("records")]), strict=True)
         images = rows["archive: split"].str.split("/").str[0].astype(float)
         rows = rows.assign(key=key, kind=kind, images=images, here=rows["device"] == _hardware())
+        rows["whole"] = images / rows["train_share"]
         work = images * rows["epochs"].where(rows["kind"].str.startswith("training"), 1)
         rows["rate"] = rows["seconds"] / (work * rows["image_size"] ** 2)
     found = [_estimate(config, rows) for config in configs]
@@ -173,8 +174,9 @@ def _estimate(config: Config, rows: pd.DataFrame) -> tuple[float, str]:
     if kin.empty:
         return float("nan"), "nothing of its kind is stored"
     kin, where = (kin[kin["here"]], "here") if kin["here"].any() else (kin, "on other hardware")
-    images = rows["images"][rows["archive"] == config.archive]
-    size = (rows["images"] if images.empty else images).median()  # unknown: as others have
+    images = rows["whole"][rows["archive"] == config.archive]
+    size = (rows["whole"] if images.empty else images).median()  # unknown: as others have
+    size *= config.train_share
     epochs = config.epochs if key[0].startswith("training") else 1
     seconds = kin["rate"].median() * size * epochs * config.image_size**2
     return seconds, f"scaled from {len(kin)} {where}"

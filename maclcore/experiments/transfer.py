@@ -112,7 +112,7 @@ def transfer(
 def _on(config: Config, archive: str) -> Config:
     """A configuration on another archive, all of whose labels are known."""
     given = {"labels": "complete", "completion": "none", "completion_params": {}}
-    return config.but(archive=archive, split="random", **given)
+    return config.but(archive=archive, split="random", train_share=1.0, **given)
 
 
 def _stored(run: Run, name: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:

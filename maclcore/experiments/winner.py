@@ -1,14 +1,20 @@
 """Which loss should one use? Every loss at its best, chosen on other splits than it is judged on.
 
-`winner_choice` trains the same number of settings of each loss on splits 100 to 104; `choice` says
-from their validation parts which of them is best, and `CHOSEN` holds it, frozen before any test
-split was looked at. `winner` trains those on the splits of its seeds.
+`winner_choice` trains the same number of settings of each loss on splits 100 to 104 of two
+archives; `choice` says from their validation parts which of them is best, and `CHOSEN` holds it,
+frozen before any test split was looked at. `winner` trains those on the splits of its seeds.
 """
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from maclcore import paths, store
 from maclcore.config import Config, Param
+from maclcore.evaluation.relevance import METRICS
 from maclcore.losses import LOSSES, PAPER
 
 #: seeds of the splits on whose validation parts settings are chosen
@@ -17,66 +23,46 @@ CHOICE = (100, 101, 102, 103, 104)
 FIRST = CHOICE[:1]
 #: the size of a choice: heads that train for 40 epochs on features of small images
 SHORT = {"image_size": 64, "epochs": 40}
+WEIGHTS = "resnet18_imagenet_layer1-3"
+FILE = "winner_choice.csv"
+#: what a row of it says of its run, beside the setting
+DESCRIBED = ["profile", "image_size", "epochs", "weights", "seed", "git", "torch", "device"]
 
-_TAUS = tuple({"temperature": tau} for tau in (0.05, 0.1, 0.15, 0.2, 0.3, 0.5))
+_TAUS = tuple({"temperature": tau} for tau in (0.1, 0.2, 0.3, 0.5, 0.7))
 _MACL = (
     {},
-    {"alpha": 0.0, "temperature": 0.1},
     {"alpha": -0.5, "temperature": 0.3},
     {"alpha": -0.5, "temperature": 0.3, "reweight": False},
     {"alpha": -1.0, "temperature": 0.3, "reweight": False},
-    {"alpha": -0.5, "temperature": 0.2, "reweight": False},
+    {"alpha": -1.0, "temperature": 0.5, "reweight": False},
 )
 
-#: Six settings of each loss. A temperature is the first thing to tune of all that have one alone;
-#: MACL's printed one and its best sign of α (`alpha_sign`) at several; SoftCon's weight λ.
+#: Five settings of each loss. A temperature is the first thing to tune of all that have one alone;
+#: MACL as printed and with α of the sign that `alpha_sign` is for; SoftCon's weight λ.
 TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
     **dict.fromkeys(PAPER, _TAUS),
-    "oml": (
-        *({"temperature": tau} for tau in (0.005, 0.01, 0.02, 0.05)),
-        *({"temperature": tau, "norm": "per_label"} for tau in (0.01, 0.02)),
-    ),
+    "oml": tuple({"temperature": tau} for tau in (0.005, 0.01, 0.02, 0.05, 0.1)),
     "macl": _MACL,
     "wg_macl": _MACL,
     "softcon": (
         {},
-        {"soft_weight": 1.0},
         {"soft_weight": 10.0},
         {"average": "candidates"},
         {"average": "candidates", "soft_weight": 1.0},
-        {"average": "candidates", "temperature": 0.1},
+        {"average": "candidates", "soft_weight": 1.0, "temperature": 0.5},
     ),
     "graded": _TAUS,
-    "hap": tuple({"temperature": tau} for tau in (0.01, 0.02, 0.03, 0.05, 0.1, 0.2)),
+    "hap": tuple({"temperature": tau} for tau in (0.01, 0.02, 0.05, 0.1, 0.2)),
     "graded_lmsc": tuple(
         {"graded_temperature": first, "lmsc_temperature": second}
-        for first, second in (
-            (0.1, 0.1),
-            (0.2, 0.05),
-            (0.2, 0.1),
-            (0.2, 0.2),
-            (0.3, 0.1),
-            (0.3, 0.2),
-        )
+        for first, second in ((0.2, 0.1), (0.2, 0.3), (0.3, 0.1), (0.3, 0.3), (0.3, 0.5))
     ),
     "four_parts": (
         {},
-        {"graded": 0.2, "oml": 0.35, "gain": 0.25},
-        {"graded": 0.1, "lmsc": 0.1, "oml": 0.5},
-        {"graded": 0.25, "lmsc": 0.25, "oml": 0.25, "gain": 0.25},
-        {"graded_temperature": 0.1},
-        {"oml_temperature": 0.02},
-    ),
-    "hap_lmsc_oml": tuple(
-        dict(zip(("hap", "lmsc", "oml"), shares, strict=True))
-        for shares in (
-            (0.3, 0.2, 0.5),
-            (0.2, 0.2, 0.6),
-            (0.4, 0.2, 0.4),
-            (0.2, 0.3, 0.5),
-            (0.25, 0.25, 0.5),
-            (1 / 3, 1 / 3, 1 / 3),
-        )
+        {"graded": 0.1, "hap": 0.3, "lproto": 0.2, "oml": 0.4},
+        {"graded": 0.2, "hap": 0.3, "lproto": 0.2, "oml": 0.3},
+        {"graded_temperature": 0.2, "lproto_temperature": 0.2},
+        {"lproto_temperature": 0.5},
     ),
 }
 
@@ -87,16 +73,77 @@ CHOSEN: Mapping[str, Mapping[str, Param]] = {name: trials[0] for name, trials in
 def winner_choice(
     profile: str, archive: str, seeds: Iterable[int] = FIRST, **overrides: Any
 ) -> list[Config]:
-    """Which setting of each loss? All of `TRIALS` on splits 100 to 104, never 0 to 9.
+    """Which setting of each loss? `TRIALS` on splits 100 to 104; only validation parts count.
 
-    Only validation parts are looked at. 114 runs a seed.
+    90 runs a seed; for splits 101 to 104, once the first has been tried, the best two settings of
+    each loss, 36 runs.
     """
+    second = finalists()
     return [
         _run(profile, archive, seed, loss, params, SHORT | overrides)
         for seed in seeds
         for loss, trials in TRIALS.items()
         for params in trials
+        if seed not in CHOICE[1:] or not second or setting(params) in second[loss]
     ]
+
+
+def setting(params: Mapping[str, Param]) -> str:
+    """Parameters as a table has them: JSON, by name."""
+    return json.dumps({name: params[name] for name in sorted(params)})
+
+
+def measure() -> Path:
+    """Write results/winner_choice.csv: the stored runs of `winner_choice`, a row each.
+
+    What was set (`loss_params` by `setting`, all of `TRIALS[loss]`), on which split, the metrics of
+    the validation part after the last epoch, versions and hardware.
+    """
+    rows = store.collect()
+    ids = {
+        config.run_id: setting(params)
+        for archive in rows["archive"].unique()
+        for seed in CHOICE
+        for loss, trials in TRIALS.items()
+        for params in trials
+        for config in [_run("frozen", archive, seed, loss, params, SHORT | {"weights": WEIGHTS})]
+    }
+    rows = rows[rows.index.isin(ids)]
+    last = store.histories(rows).groupby(level="run_id").last()
+    table = rows[["archive", "split_seed", "loss", *DESCRIBED]].assign(
+        setting=rows.index.map(ids), **{metric: last[metric] for metric in METRICS}
+    )
+    target = paths.results_root() / FILE
+    store.write_csv(target, table.sort_values(["loss", "setting", "archive", "split_seed"]))
+    return target
+
+
+def tried() -> pd.DataFrame:
+    """results/winner_choice.csv, or an empty table of that form."""
+    file = paths.results_root() / FILE
+    if file.is_file():
+        return pd.read_csv(file)
+    return pd.DataFrame(columns=["archive", "split_seed", "loss", "setting", *METRICS])
+
+
+def scores(trials: pd.DataFrame) -> pd.Series:
+    """Mean of the seven metrics over archives and splits, by (loss, setting), the best first."""
+    means = trials.groupby(["loss", "setting"], sort=False)[list(METRICS)].mean().mean(axis=1)
+    return means.sort_values(ascending=False, kind="stable")
+
+
+def finalists() -> dict[str, list[str]]:
+    """The best two settings of each loss on the first split; empty before it has been tried."""
+    trials = tried()
+    ranked = scores(trials[trials["split_seed"].isin(FIRST)])
+    return {loss: list(part.index[:2].get_level_values(1)) for loss, part in ranked.groupby("loss")}
+
+
+def choice(trials: pd.DataFrame) -> dict[str, dict[str, Param]]:
+    """The best setting of each loss by `scores`, among those tried on all splits."""
+    splits = trials.groupby(["loss", "setting"])["split_seed"].transform("nunique")
+    ranked = scores(trials[splits == len(CHOICE)])
+    return {loss: json.loads(part.index[0][1]) for loss, part in ranked.groupby("loss", sort=False)}
 
 
 def winner(

@@ -47,7 +47,6 @@ from maclcore.losses.registry import (
     entry,
     four_parts,
     graded_lmsc,
-    hap_lmsc_oml,
     method_label,
     pair_weights,
     register,
@@ -59,7 +58,7 @@ from maclcore.losses.weak import WEAK_LOSSES, WeakLoss
 __all__ = [
     "COLOURS", "LOSSES", "PAPER", "REDUCTIONS", "WEAK_COLOURS", "WEAK_LOSSES", "Loss",
     "LossModule", "Part", "WeakLoss", "build_loss", "entry", "four_parts", "gain", "graded",
-    "graded_lmsc", "hap", "hap_lmsc_oml", "infonce", "l_wo_reg", "lbase", "lmsc", "lproto",
+    "graded_lmsc", "hap", "infonce", "l_wo_reg", "lbase", "lmsc", "lproto",
     "lreg", "macl", "method_label", "mulsupcon", "oml", "pair_weights", "parts", "register",
     "simdis", "smooth_ap", "soft_jaccard", "softcon", "supcon_all", "supcon_any", "wg_macl",
     "wg_mulsupcon",

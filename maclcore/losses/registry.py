@@ -167,18 +167,12 @@ graded_lmsc = parts(
     Part(graded, 0.5, {"temperature": 0.2}),
     Part(lmsc, 0.5, {"temperature": 0.1}),
 )
-hap_lmsc_oml = parts(
-    "hap_lmsc_oml",
-    Part(hap, 0.3),
-    Part(lmsc, 0.2, {"temperature": 0.1}),
-    Part(oml, 0.5),
-)
 four_parts = parts(
     "four_parts",
-    Part(graded, 0.3, {"temperature": 0.2}),
-    Part(lmsc, 0.2, {"temperature": 0.1}),
-    Part(oml, 0.3),
-    Part(gain, 0.2),
+    Part(graded, 0.25, {"temperature": 0.3}),
+    Part(hap, 0.25),
+    Part(lproto, 0.25),
+    Part(oml, 0.25),
 )
 
 for _entry in (
@@ -297,14 +291,9 @@ for _entry in (
         r"L^\text{Graded}(\hat z_{i1}) + L^\text{LMSC}(\hat z_{i2})" + _PARTS, _OURS, *_NO_CODE,
     ),
     Loss(
-        "four_parts", "Graded ‖ LMSC ‖ OML ‖ Gain", "#88FFAA", four_parts,
-        r"L^\text{Graded}(\hat z_{i1}) + L^\text{LMSC}(\hat z_{i2}) + L^\text{OML}(\hat z_{i3}) "
-        r"+ L^\text{Gain}(\hat z_{i4})" + _PARTS, _OURS, *_NO_CODE,
-    ),
-    Loss(
-        "hap_lmsc_oml", "H-AP ‖ LMSC ‖ OML", "#443399", hap_lmsc_oml,
-        r"L^\text{H-AP}(\hat z_{i1}) + L^\text{LMSC}(\hat z_{i2}) + L^\text{OML}(\hat z_{i3})"
-        + _PARTS, _OURS, *_NO_CODE,
+        "four_parts", "Four parts", "#88FFAA", four_parts,
+        r"L^\text{Graded}(\hat z_{i1}) + L^\text{H-AP}(\hat z_{i2}) + L^\text{LProto}(\hat z_{i3}) "
+        r"+ L^\text{OML}(\hat z_{i4})" + _PARTS, _OURS, *_NO_CODE,
     ),
     *ENTRIES,
 ):  # fmt: skip

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from maclcore import paths
-from maclcore.config import EMBEDDED, LABELS
-from maclcore.data.archives import read_archive
+from maclcore.config import LABELS
+from maclcore.data.archives import is_named, read_archive
 from maclcore.data.catalogue import Catalogue
-from maclcore.data.readers import READERS
 from maclcore.search.build import LeftOut, remove, take
 from maclcore.search.embedder import Embedder
 from maclcore.search.index import Index
@@ -36,7 +35,7 @@ def of_run(run: Run, archive: str | None = None) -> tuple[Index, Embedder]:
     """
     of = run.config
     options: dict[str, Any] = {}
-    if archive is None and of.archive not in (*EMBEDDED, *READERS) and of.labels not in LABELS:
+    if archive is None and not is_named(of.archive) and of.labels not in LABELS:
         options["unlabelled"] = True  # a table of its own may tell labels that the folder does not
     catalogue = read_archive(archive or of.archive, bands=of.bands, progress=False, **options)
     embedder = Embedder.of_run(run).shown(catalogue.stretch)

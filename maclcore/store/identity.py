@@ -22,10 +22,9 @@ import numpy as np
 import pandas as pd
 
 from maclcore import paths, store
-from maclcore.config import EMBEDDED, LABELS, Config
+from maclcore.config import LABELS, Config
 from maclcore.data import Archive, ArchiveError, Split, archive_name, load_archive
-from maclcore.data.archives import split_rows
-from maclcore.data.readers import READERS
+from maclcore.data.archives import is_named, split_rows
 from maclcore.data.weak import known_labels, table_file
 from maclcore.evaluation.reference import LABELS_ALONE
 from maclcore.models.weights import weights_content, weights_name
@@ -66,7 +65,7 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
     labels that are not there.
     """
     # of a folder of one's own a table may tell labels that the folder does not
-    own = config.archive not in (*EMBEDDED, *READERS) and config.labels not in LABELS
+    own = not is_named(config.archive) and config.labels not in LABELS
     options: dict[str, Any] = {"unlabelled": True} if own else {}
     try:
         archive = archive or load_archive(
@@ -75,7 +74,8 @@ def identify(config: Config, *, archive: Archive | None = None, progress: bool =
         )  # fmt: skip
     except ArchiveError as error:
         raise ArchiveError(f"{error}{_but_stored(config)}") from error
-    split = archive.split(config.split_seed, official=config.split == "official")
+    official = config.split == "official"
+    split = archive.split(config.split_seed, official=official, share=config.train_share)
     if min(len(split.validation), len(split.test)) < LEAST:
         raise ArchiveError(
             f"{archive.title} has {len(archive)} images: of its validation part, "
@@ -216,8 +216,9 @@ def unseen(run: Run, archive: Archive, index: np.ndarray) -> np.ndarray:
     config, name = run.config, Path(run.config.archive).name
     official = config.split == "official"
     split = split_rows(
-        name, table.index, labels, config.split_seed, official=official, places=places, parts=parts
-    )
+        name, table.index, labels, config.split_seed, official=official, places=places, parts=parts,
+        share=config.train_share,
+    )  # fmt: skip
     if identity.get("split", _members(table.index, split)) != _members(table.index, split):
         raise ValueError(f"{run.run_id} has another split than this version of maclcore makes")
     seen = set(table[CONTENT].iloc[split.train])

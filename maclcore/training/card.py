@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maclcore.config import EMBEDDED, Config
-from maclcore.data.readers import READERS
+from maclcore.data.relabelled import reader_of
 from maclcore.evaluation.reference import chance, oracle
 from maclcore.losses import method_label
 
@@ -59,7 +59,7 @@ def card(run_id: str, config: Config, y_test: np.ndarray, result: Mapping[str, A
 
     y_test: labels (Q, L) of the test images, of which chance and oracle are computed if Q <= FEW.
     """
-    reader = READERS.get(config.archive)
+    reader = reader_of(config.archive)
     drawn = config.archive in EMBEDDED
     licence = "none, they are drawn" if drawn else "not known here"
     return TEXT.format(
@@ -89,11 +89,13 @@ def _what(config: Config, result: Mapping[str, Any]) -> str:
 
 
 def _data(config: Config, result: Mapping[str, Any]) -> str:
-    archive, reader = result["archive"], READERS.get(config.archive)
+    archive, reader = result["archive"], reader_of(config.archive)
     said = [
         f"{archive['title']}, fingerprint `{archive['fingerprint']}`; {archive['split']} images to "
         f"train, validate and test ({config.split} split {config.split_seed})."
     ]
+    if config.train_share < 1:
+        said.append(f"Of the split's training images it saw {config.train_share:.0%}.")
     if config.labels != "complete":
         said.append(f"Of the training labels were known: {config.labels}.")
     if reader:

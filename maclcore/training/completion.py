@@ -29,8 +29,8 @@ from maclcore.training.weak import Weak, known_count
 RULE = 1  # part of the cache's key: a change of what is computed here must change it
 #: what the classifier has of the configuration that asks for it; all else are its own settings
 SHARED = (
-    "archive", "image_size", "bands", "split", "split_seed", "labels", "validation_labels",
-    "backbone", "weights", "first_layer", "precision", "seed",
+    "archive", "image_size", "bands", "split", "split_seed", "train_share", "labels",
+    "validation_labels", "backbone", "weights", "first_layer", "precision", "seed",
 )  # fmt: skip
 #: and what of its training may be set; defaults (ours) as for heads on stored features
 TRAINING: Mapping[str, int | float] = {

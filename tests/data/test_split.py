@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -52,6 +53,18 @@ def test_the_default_is_one_permutation_cut_in_three():
     order = np.concatenate(make_split(y, 7))
     assert np.array_equal(order, np.random.default_rng(7).permutation(2100))
     assert np.array_equal(order, np.concatenate(make_split(~y, 7))), "labels must not matter"
+
+
+@pytest.mark.parametrize("places", [(), [f"p{i % 40}" for i in range(300)]])
+def test_a_share_of_the_training_part_is_in_every_larger_one(places):
+    whole = make_split(long_tailed(300), 3, places=places)
+    shares = [whole.sharing(share) for share in (1.0, 0.7, 0.5, 0.001)]
+    sizes = [round(share * len(whole.train)) for share in (1.0, 0.7, 0.5)]
+    assert [len(part.train) for part in shares] == [*sizes, 1]
+    for more, fewer in pairwise(shares):
+        assert {*fewer.train} < {*more.train}
+    for part in shares:
+        assert all(map(np.array_equal, part[1:], whole[1:])), "validation and test stay"
 
 
 def test_what_has_no_label_is_trained_on_and_not_judged():

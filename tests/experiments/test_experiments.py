@@ -11,13 +11,14 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import paper as experiments
-from maclcore.experiments import tables
+from maclcore.experiments import stability, tables
+from maclcore.experiments.winner import TRIALS
 from maclcore.losses import LOSSES, PAPER, WEAK_LOSSES
 from maclcore.store import collect
 
 SIZES = {
     "main_tables": len(PAPER) + 3,
-    "other_losses": 0,  # a test of the next loss has one
+    "other_losses": 3,  # gain, soft_jaccard and smooth_ap; a test of the next loss has one more
     "alpha_beta": 18,
     "temperature": 6,
     "learning_rate": 6,
@@ -28,6 +29,9 @@ SIZES = {
     "weak_network": 5,
     "calibration": 17,  # of 25 epochs, too few for a trigger after 30
     "chain": 18,
+    "winner_choice": 5 * len(TRIALS),
+    "winner": len(TRIALS) + 3,
+    "winner_stability": 4 * len(stability.NAMES),
 }
 
 
@@ -49,16 +53,17 @@ def test_an_experiment_is_a_list_of_different_runs(name):
 def test_ablations_are_shorter_than_tables_and_the_sign_of_alpha_is_not():
     for name, make in experiments.EXPERIMENTS.items():
         epochs = {config.epochs for config in make("quick", "dlrsd")}
-        assert epochs <= ({3} if name in experiments.ABLATIONS else {25})
+        assert epochs <= ({3} if name in experiments.ABLATIONS else {25}) or name == "winner_choice"
 
 
 def test_head_only_runs_afford_every_axis_and_never_pass_for_others():
     assert len(experiments.alpha_beta("frozen", "dlrsd")) == 2 * 9 * 6
     losses = {config.loss for config in experiments.temperature("frozen", "dlrsd")}
     assert losses == set(PAPER), "as in its Figure 10"
-    for make in experiments.EXPERIMENTS.values():
+    for name, make in experiments.EXPERIMENTS.items():
         for config in make("frozen", "dlrsd"):
-            assert config.frozen_views and config.epochs == 100
+            assert config.frozen_views
+            assert config.epochs == (40 if name == "winner_choice" else 100)
             assert config.run_id.startswith("frozen-")
 
 
@@ -66,6 +71,24 @@ def test_the_sign_of_alpha_shares_its_ends_with_the_main_tables():
     tables = {config.run_id for config in experiments.main_tables("quick", "dlrsd")}
     configs = experiments.alpha_sign("quick", "dlrsd")
     assert [config.run_id in tables for config in configs] == [True, False, True] + 10 * [False]
+
+
+def test_stability_changes_one_condition_of_the_setting_of_the_choice(monkeypatch):
+    """And no parameter of a loss, at its default or not."""
+    default = LOSSES["oml"].defaults["temperature"]
+    chosen = {"macl": {"alpha": -0.5}, "oml": {"temperature": default}}
+    monkeypatch.setattr(stability, "CHOSEN", chosen)
+    first = Config.from_profile("quick", archive="dlrsd", seed=3, split_seed=3)
+    base = [
+        first.but(loss=name, loss_params={"alpha": -0.5} if name == "macl" else {})
+        for name in stability.NAMES
+    ]
+    changes = [{"image_size": 32}, {"image_size": 96}, {"image_size": 128}, {"train_share": 0.5}]
+    configs = experiments.experiment("winner_stability")("quick", "dlrsd", (3,))
+    assert configs == [one.but(**change) for change in changes for one in base]
+    for archive in ("ucm_scenes", "synthetic_5", "synthetic_60"):
+        of = experiments.experiment("winner_stability")("quick", archive, (3,))
+        assert of == [one.but(archive=archive) for one in base]
 
 
 def collected(configs):

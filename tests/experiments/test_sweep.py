@@ -280,6 +280,7 @@ def test_costs_come_from_the_store_and_a_budget_keeps_to_them(config, monkeypatc
         "median of 1 alike", "scaled from 1 here", "scaled from 1 here",
         "nothing of its kind is stored",
     ]  # fmt: skip
+    assert estimate([long.but(train_share=0.5)])["seconds"].item() == pytest.approx(50)
     head, whole = estimate([long.but(frozen_views=2), long.but(seed=3)])["basis"]
     assert (head, whole) == ("nothing of its kind is stored", "median of 1 alike")
     result = json.loads((results / "runs" / long.run_id / "result.json").read_text())

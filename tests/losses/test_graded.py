@@ -327,10 +327,10 @@ def test_the_cosine_of_the_whole_is_that_of_the_parts_by_their_shares():
 
 def test_parts_have_the_parameters_of_their_losses():
     defaults = LOSSES["four_parts"].defaults
-    assert defaults["graded_temperature"] == 0.2 and defaults["oml_temperature"] == 0.01
-    assert defaults["oml_norm"] == "released" and defaults["lmsc_beta"] == 0.1
-    assert [defaults[name] for name in ("graded", "lmsc", "oml", "gain", "hold")] == [
-        0.3, 0.2, 0.3, 0.2, 10.0,
+    assert defaults["graded_temperature"] == 0.3 and defaults["oml_temperature"] == 0.01
+    assert defaults["oml_norm"] == "released" and defaults["hap_temperature"] == 0.05
+    assert [defaults[name] for name in ("graded", "hap", "lproto", "oml", "hold")] == [
+        0.25, 0.25, 0.25, 0.25, 10.0,
     ]  # fmt: skip
     assert LOSSES["four_parts"].needs_prototypes
     mine = parts("mine", Part(LOSSES["gain"].function, 1.0), Part(oml, 2.0))

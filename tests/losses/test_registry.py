@@ -102,7 +102,7 @@ def test_colours_stay_apart_for_colour_blind_readers():
         x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
         lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
         apart = np.linalg.norm(lab[:, None] - lab, axis=2) + 1e9 * np.eye(len(lab))
-        first = slice(0, len(losses.PAPER) + 2)  # the papers' own; of more, the farthest that there is
+        first = slice(0, len(losses.PAPER) + 2)  # of more, the farthest there is
         assert apart[first, first].min() > 24 and apart.min() > 18, vision
         found.append(apart)
 

@@ -380,6 +380,25 @@ def test_an_image_that_was_trained_on_is_in_no_test_split(folder, tmp_path, caps
     )
 
 
+def test_a_share_of_the_training_part_is_another_run_of_the_same_test(folder, capsys):
+    whole, half = small(folder), small(folder).but(train_share=0.5)
+    sources = [identity.identify(config) for config in (whole, half)]
+    train = [source.split.train for source in sources]
+    assert len(train[1]) == round(len(train[0]) / 2) and {*train[1]} < {*train[0]}
+    runs = [silent(config) for config in (whole, half)]
+    assert runs[0].run_id != runs[1].run_id
+    assert runs[0].per_query.index.equals(runs[1].per_query.index)
+    rows = collect().loc[[run.run_id for run in runs]]
+    assert list(rows["train_share"]) == [1.0, 0.5]
+    sizes = [int(split.split("/")[0]) for split in rows["archive: split"]]
+    assert sizes == [len(part) for part in train]
+    everything = np.arange(len(sources[0].archive))
+    unseen = identity.unseen(runs[1], sources[1].archive, everything)
+    assert sorted(everything[~unseen]) == sorted(train[1])
+    assert main(["evaluate", runs[1].run_id, "--split", "train"]) == 0
+    assert f"train: {len(train[1])} queries" in capsys.readouterr().out
+
+
 def test_what_was_trained_on_is_known_by_places_too(folder):
     archive = load_archive(folder, image_size=16)
     places = tuple(f"p{i % 7}" for i in range(len(archive)))
