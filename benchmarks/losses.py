@@ -30,7 +30,7 @@ from maclcore.losses.pairs import Pairs
 DIM = 128
 OURS = ("mulsupcon", "macl", "supcon_any", "lmsc", "lreg", "graded", "graded_lmsc")
 #: those that compare three images with one another
-CUBIC = ("oml", "hap", "smooth_ap", "hap_lmsc_oml")
+CUBIC = ("oml", "hap", "smooth_ap", "four_parts")
 #: on a batch that holds two views of half as many images
 TWINS = ("infonce", "softcon")
 

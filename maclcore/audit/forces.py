@@ -19,9 +19,10 @@ ARCHIVES = ("dlrsd", "ucm_multilabel", "ml_aid")
 ALPHAS = [step / 4 for step in range(-6, 11)]  #: -1.5 to 2.5
 LEVELS = [step / 4 for step in range(5)]  #: 0 to 1
 BATCH = Config().batch_size
-#: other losses than MACL, with what they have other than their defaults
-OTHERS = {
-    "mulsupcon": {}, "lmsc": {"temperature": 0.1}, "oml": {}, "graded": {}, "hap": {},
+#: other losses than MACL, with what they have other than their defaults; of those in `four_parts`
+#: LProto is not among them: it draws images to prototypes, and puts no force between two images
+OTHERS: dict[str, dict[str, float]] = {
+    "mulsupcon": {}, "lmsc": {}, "oml": {}, "graded": {"temperature": 0.3}, "hap": {},
 }  # fmt: skip
 
 

@@ -39,12 +39,13 @@ def value(loss, z, prototypes=None):
 
 def own(name, z, prototypes):
     """Of a registered loss, with the parameters that it has as a part."""
-    args = [prototypes] if name == "lmsc" else []
+    args = [prototypes] if name == "lproto" else []
     return LOSSES[name].function(z, Y, *args, **parts.setting(name)).item()
 
 
 def test_settings_are_those_of_the_loss_that_is_taken_apart():
-    assert parts.setting("lmsc")["temperature"] == 0.1 != LOSSES["lmsc"].defaults["temperature"]
+    assert parts.NAMES == ("graded", "hap", "lproto", "oml")
+    assert parts.setting("graded") != LOSSES["graded"].defaults
     for name in parts.NAMES:
         assert parts.setting(name).keys() == LOSSES[name].defaults.keys()
         module = build_loss(name, STATS, embedding_dim=12, **parts.setting(name)).double()
@@ -52,29 +53,29 @@ def test_settings_are_those_of_the_loss_that_is_taken_apart():
         assert found == pytest.approx(module(unit(), Y).item(), rel=1e-12)
 
 
-def test_the_sum_is_that_of_the_losses_and_thrice_has_each_slice_s_own():
+def test_the_sum_is_that_of_the_losses_and_repeated_ones_have_each_slice_s_own():
     z, prototypes = unit(), unit(3, seed=1)
     each = {name: own(name, z, prototypes) for name in parts.NAMES}
     assert value(parts.added(), z, prototypes) == pytest.approx(sum(each.values()), rel=1e-12)
     for name in parts.NAMES:
         total = 0.0
-        for part, some in zip(z.tensor_split(3, 1), prototypes.tensor_split(3, 1), strict=True):
+        for part, some in zip(z.split(3, 1), prototypes.split(3, 1), strict=True):
             total += own(name, F.normalize(part, dim=1), some)
-            total += 10 * sum((float(row @ row) - 1 / 3) ** 2 for row in part) / len(part)
-        assert value(parts.thrice(name), z, prototypes) == pytest.approx(total, rel=1e-9)
+            total += 10 * sum((float(row @ row) - 1 / 4) ** 2 for row in part) / len(part)
+        assert value(parts.repeated(name), z, prototypes) == pytest.approx(total, rel=1e-9)
 
 
 def test_no_variant_enters_the_registry():
     before = list(LOSSES)
-    for loss in (parts.added(), *map(parts.thrice, parts.NAMES), *map(parts.alone, parts.NAMES)):
+    for loss in (parts.added(), *map(parts.repeated, parts.NAMES), *map(parts.alone, parts.NAMES)):
         assert loss.function is not LOSSES.get(loss.name)
     assert list(LOSSES) == before
 
 
 def test_the_cosine_of_the_whole_is_that_of_its_slices_by_their_shares():
     z = unit()
-    lengths = [part.norm(dim=1) for part in z.tensor_split(3, dim=1)]
-    found, shares = parts.slices(z), {"hap": 0.5, "lmsc": 0.3, "oml": 0.2}
+    lengths = [part.norm(dim=1) for part in z.split(3, dim=1)]
+    found, shares = parts.slices(z), dict(zip(parts.NAMES, (0.4, 0.3, 0.2, 0.1), strict=True))
     together = torch.cat(
         [length[:, None] * part for length, part in zip(lengths, found.values(), strict=True)], 1
     )
@@ -84,13 +85,13 @@ def test_the_cosine_of_the_whole_is_that_of_its_slices_by_their_shares():
         for j in range(6):
             cosine = sum(float(found[name][i] @ found[name][j]) * shares[name] for name in shares)
             assert float(whole[i] @ whole[j]) == pytest.approx(cosine, abs=1e-12)
-    alone = parts.joined(found, {"hap": 0.0, "lmsc": 0.4, "oml": 0.0})
-    assert torch.allclose(alone, found["lmsc"])
+    alone = parts.joined(found, dict.fromkeys(parts.NAMES, 0.0) | {"hap": 0.4})
+    assert torch.allclose(alone, found["hap"])
 
 
 def test_the_grid_holds_every_share_once():
     grid = parts.shares_grid(4)
-    assert len(grid) == 15 == len({tuple(shares.values()) for shares in grid})
+    assert len(grid) == 35 == len({tuple(shares.values()) for shares in grid})
     for shares in grid:
         assert tuple(shares) == parts.NAMES and sum(shares.values()) == pytest.approx(1)
         assert all(share >= 0 and (4 * share).is_integer() for share in shares.values())
@@ -112,8 +113,8 @@ def source(tiny, archive, monkeypatch):
 
     def of(**changes):
         config = Config(
-            archive=str(archive), image_size=32, weights="none", loss="hap_lmsc_oml",
-            embedding_dim=9, batch_size=16, epochs=2, frozen_views=2, split_seed=3,
+            archive=str(archive), image_size=32, weights="none", loss="four_parts",
+            embedding_dim=16, batch_size=16, epochs=2, frozen_views=2, split_seed=3,
         )  # fmt: skip
         return identify(config.but(**changes))
 
@@ -137,32 +138,32 @@ def test_each_variant_is_searched_by_what_it_has(source):
 
     found = {name: (config, z) for config, name, z in parts.variants(here, embed)}
     assert list(found) == list(parts.VARIANTS)
-    assert asked.count(("hap", 9)) == asked.count(("hap", 3)) == 1 and len(asked) == 11
+    assert asked.count(("hap", 16)) == asked.count(("hap", 4)) == 1 and len(asked) == 14
     for name, (config, z) in found.items():
-        assert config.loss == name and config.embedding_dim == 9
+        assert config.loss == name and config.embedding_dim == 16
         for searched in z.values():
             assert searched.norm(dim=1).numpy() == pytest.approx(1, abs=1e-6)
     wide, apart = found["apart_wide"][1]["whole"], found["apart"][1]
     each = [found[name][1]["whole"] for name in parts.NAMES]
-    cosine = sum(w * z @ z.T for w, z in zip((0.3, 0.2, 0.5), each, strict=True))
+    cosine = sum(w * z @ z.T for w, z in zip(parts.SHARES.values(), each, strict=True))
     assert torch.allclose(wide @ wide.T, cosine, atol=1e-6)
-    assert apart["lmsc"].shape[1] == 3 and not torch.equal(apart["oml"], found["oml"][1]["whole"])
+    assert apart["graded"].shape[1] == 4 and not torch.equal(apart["oml"], found["oml"][1]["whole"])
 
 
 def test_rows_say_what_was_trained_and_the_front_begins_and_ends_in_slices(source):
     here = source()
     rows, front = parts.dissected(here)
     assert tuple(rows) == parts.COLUMNS and tuple(front) == parts.FRONT
-    assert not rows.duplicated(["variant", "searched by"]).any() and len(front) == 66
-    whole = rows[rows["variant"] == "hap_lmsc_oml"].set_index("searched by")
+    assert not rows.duplicated(["variant", "searched by"]).any() and len(front) == 165
+    whole = rows[rows["variant"] == "four_parts"].set_index("searched by")
     for name in parts.NAMES:
         corner = front[front[name] == 1]
         assert len(corner) == 1
         for metric in METRICS:
             assert corner[metric].item() == pytest.approx(whole.loc[name, metric], abs=1e-6)
-    said = Config.from_dict(json.loads(rows["config"].iloc[1]))
-    assert (said.loss, said.epochs, said.split_seed) == ("lmsc", 2, 3)
-    assert said.loss_params["temperature"] == 0.1
+    said = Config.from_dict(json.loads(rows["config"].iloc[0]))
+    assert (said.loss, said.epochs, said.split_seed) == ("graded", 2, 3)
+    assert said.loss_params == parts.setting("graded") and said.embedding_dim == 16
     assert json.loads(rows["versions"].iloc[0])["torch"] == torch.__version__
 
 
@@ -225,4 +226,4 @@ def test_stored_tables_are_whole():
         assert list(part["variant"].unique()) == list(parts.VARIANTS)
     for config in rows["config"].unique():
         assert Config.from_dict(json.loads(config)).epochs == parts.EPOCHS
-    assert np.allclose(front[list(parts.NAMES)].sum(axis=1), 1) and len(front) == 66 * len(splits)
+    assert np.allclose(front[list(parts.NAMES)].sum(axis=1), 1) and len(front) == 165 * len(splits)
