@@ -242,7 +242,7 @@ def measure(archives: Iterable[str] = ARCHIVES, seeds: Iterable[int] = SEEDS) ->
                 continue
             rows, front = dissected(identify(config_of(archive, seed)))
             _write("front.csv", stored_front(), front)
-            _write("parts.csv", known, rows)
+            _write("parts.csv", stored_parts(), rows)
 
 
 def _write(file: str, known: pd.DataFrame, rows: pd.DataFrame) -> None:
