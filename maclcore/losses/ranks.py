@@ -12,10 +12,10 @@ from torch import Tensor
 from maclcore.labels import Array
 from maclcore.losses.pairs import Pairs, check_batch, check_parameters
 
-#: numbers in a chunk of the (query, image, image) comparisons, which then stays in a core's cache
-CHUNK = 1 << 17
-#: the same on a GPU, which wants few large steps
-GPU_CHUNK = 1 << 24
+#: comparisons (query, image, image) at a time: so many stay in a core's cache
+CHUNK = 1 << 16
+#: where those of one query do not, and on a GPU
+LARGE = 1 << 22
 
 Gain = Callable[[slice], Tensor]
 
@@ -68,13 +68,9 @@ def ranked(s: Tensor, gain: Gain) -> Tensor:
     gain: of a slice of the queries (q, N, N) [query, j, k], of labels alone. Computed in O(Q N²)
     of time; memory is that of some queries at a time.
     """
-    if s.shape[1] ** 2 * len(s) <= _chunk(s):
+    if s.shape[1] ** 2 * len(s) <= CHUNK:
         return _ranked(s, gain(slice(None)))
     return ChunkedRanks.apply(s, gain)[0]
-
-
-def _chunk(s: Tensor) -> int:
-    return GPU_CHUNK if s.is_cuda else CHUNK
 
 
 def _ranked(s: Tensor, gain: Tensor) -> Tensor:
@@ -89,15 +85,21 @@ class ChunkedRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(s, gain):
-        step = max(_chunk(s) // s.shape[1] ** 2, 1)
+        of_one = s.shape[1] ** 2
+        step = (0 if s.is_cuda else CHUNK // of_one) or LARGE // of_one or 1
         total, ds = s.new_zeros(()), torch.empty_like(s)
         for start in range(0, len(s), step):
             rows = slice(start, start + step)
-            with torch.enable_grad():
-                part = s[rows].detach().requires_grad_()
-                value = _ranked(part, gain(rows))
-            (ds[rows],) = torch.autograd.grad(value, part)
-            total += value.detach()
+            above = torch.sigmoid(s[rows, None, :] - s[rows, :, None])
+            slope = gain(rows)
+            rank = above.sum(dim=2) + 0.5
+            counted = torch.linalg.vecdot(slope, above) + slope.diagonal(dim1=1, dim2=2) / 2
+            ratio = counted / rank
+            total += ratio.sum()
+            # of ratio_j in s_k - s_j: (gain - ratio) / rank σ (1 - σ)
+            slope = (slope - ratio[:, :, None]).div_(rank[:, :, None]).mul_(above)
+            slope = slope.mul_(above.neg_().add_(1))
+            ds[rows] = slope.sum(dim=1) - slope.sum(dim=2)
         return total, ds
 
     @staticmethod
