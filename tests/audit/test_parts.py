@@ -217,9 +217,12 @@ def test_gaps_are_split_by_split():
 
 def test_stored_tables_are_whole():
     rows, front = parts.stored_parts(), parts.stored_front()
-    splits = {(archive, seed) for archive in parts.ARCHIVES for seed in parts.SEEDS}
+    splits = {*zip(rows["archive"], rows["split_seed"], strict=True)}
+    seeds = {seed for _, seed in splits}
+    assert splits == {(archive, seed) for archive in parts.ARCHIVES for seed in seeds}
+    assert {0} <= seeds <= set(parts.SEEDS)
+    assert {*zip(front["archive"], front["split_seed"], strict=True)} == splits
     for table in (rows, front):
-        assert {*zip(table["archive"], table["split_seed"], strict=True)} == splits
         assert table[list(METRICS)].apply(lambda column: column.between(0, 1)).all(axis=None)
     assert tuple(rows) == parts.COLUMNS and tuple(front) == parts.FRONT
     for _, part in rows.groupby(["archive", "split_seed"]):
