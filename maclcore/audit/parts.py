@@ -77,8 +77,7 @@ def setting(name: str) -> dict[str, Any]:
 
 def alone(name: str) -> Loss:
     """A loss with the parameters that it has as a part, on the whole embedding."""
-    loss, params = LOSSES[name].function, setting(name)
-    return _entry(name, functools.wraps(loss)(functools.partial(loss, **params)), name)
+    return _entry(name, functools.partial(LOSSES[name].function, **setting(name)), name)
 
 
 def repeated(name: str) -> Loss:
