@@ -27,13 +27,7 @@ from maclcore.plots.galleries import (
     image_table,
     pipeline,
 )
-from maclcore.plots.labels import (
-    cooccurrence,
-    cumulative,
-    label_panels,
-    set_sizes,
-    similarities,
-)
+from maclcore.plots.labels import cooccurrence, cumulative, label_panels, set_sizes, similarities
 from maclcore.plots.losses import forces, overlap_terms, positive_sets
 from maclcore.plots.maps import (
     heatmaps,
@@ -44,7 +38,7 @@ from maclcore.plots.maps import (
 )
 from maclcore.plots.measures import chance_ranges, rarity_weights, worked_query
 from maclcore.plots.overview import finding
-from maclcore.plots.pair_forces import force_sliders, pair_forces, show_sliders
+from maclcore.plots.pair_forces import band_forces, force_sliders, pair_forces, show_sliders
 from maclcore.plots.results import (
     archive_panels,
     critical_difference,
@@ -63,9 +57,9 @@ from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
 from maclcore.plots.winning import against_best, front
 
 __all__ = [
-    "ablation", "against_best", "archive_panels", "chance_ranges", "colour", "completed_labels",
-    "contact_sheet", "cooccurrence", "critical_difference", "cumulative", "differences",
-    "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
+    "ablation", "against_best", "archive_panels", "band_forces", "chance_ranges", "colour",
+    "completed_labels", "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
+    "differences", "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
     "force_sliders", "forces", "frame", "from_chance", "front", "gallery", "gradients",
     "group_slopes", "heat_strip", "heatmaps", "image_grid", "image_table", "label",
     "label_chain", "label_panels", "learning_curves", "like_pairs", "lines", "mark",
@@ -73,6 +67,6 @@ __all__ = [
     "positive_sets", "printed_beside_chance", "query_scatter", "rarity_weights",
     "REFERENCE_STYLE", "rise_and_fall", "save", "set_sizes", "shares_of_gap", "show",
     "show_interactive", "show_sliders", "sign_colour", "sign_of_alpha", "similarities", "slug",
-    "stamp", "surfaces", "surfaces_interactive", "table", "Table", "training_curves",
+    "stamp", "surfaces", "surfaces_interactive", "Table", "table", "training_curves",
     "use_style", "verdict_squares", "worked_query",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""To which pairs a loss gives its force, over α: as a figure, and with sliders."""
+"""To which pairs a loss gives its force: over α, as a figure and with sliders; loss by loss."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -10,12 +10,15 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from maclcore.extras import need
+from maclcore.losses.forces import BANDS
 from maclcore.plots.ends import name_ends
-from maclcore.plots.style import GREY, colour
+from maclcore.plots.style import GREY, colour, legend, name_rows
 
 #: kinds of pairs as `maclcore.losses.forces` has them, in words and colours
 WORDS = {"equal": "equal label sets", "some": "some labels shared", "none": "no label shared"}
 SHADES = {"equal": colour("macl"), "some": GREY, "none": colour("mulsupcon")}
+#: bands of Jaccard indices, from none to equal
+BAND_SHADES = ("#29406B", "#7F9CC9", "#C9C9C9", "#E9A36B", "#D55E00")
 #: how far the embedding has come, in words
 LEVELS = {0.0: "all similarities 0: training begins", 1.0: "each similarity as it should be, s = J"}
 
@@ -51,6 +54,33 @@ def pair_forces(
     ax.annotate("pushed apart ↓", (first + 0.08, -64), fontsize=9, color="0.35")
     ax.set_ylabel("share of the loss's force, %")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}".replace("-", "−"))
+    return fig
+
+
+def band_forces(table: pd.DataFrame, levels: Mapping[float, str] = LEVELS) -> Figure:
+    """The share of each loss's force that draws pairs of a band together (to the right of 0) or
+    pushes them apart (to the left), a row a loss, a panel a level.
+
+    table: of one archive, as `maclcore.audit.forces.archive_bands` gives it.
+    """
+    names = list(table["loss"].unique())
+    size = (4.2 * len(levels), 1.2 + 0.36 * len(names))
+    fig, axes = plt.subplots(1, len(levels), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, (level, title) in zip(axes.flat, levels.items(), strict=True):
+        part = table[table["level"] == level]
+        shares = part.pivot(index="loss", columns="band", values="share").loc[names, list(BANDS)]
+        for side in (shares.clip(lower=0), shares.clip(upper=0)):
+            # to the right the most alike stand at the end, to the left the least
+            order = BANDS if side.to_numpy().max() > 0 else BANDS[::-1]
+            left = side[list(order)].cumsum(axis=1) - side[list(order)]
+            for band in order:
+                shade = BAND_SHADES[BANDS.index(band)]
+                ax.barh(names, side[band], 0.7, left[band], color=shade, label=f"J: {band}")
+        ax.axvline(0, color="black", lw=1)
+        ax.set(title=title, xlabel="share of the loss's force, %")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}".replace("-", "−"))
+    name_rows(axes[0, 0], names)
+    legend(fig, "upper center")
     return fig
 
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from maclcore.labels import LabelStatistics
-from maclcore.losses.forces import KINDS, pair_forces
+from maclcore.losses import build_loss, pair_weights
+from maclcore.losses.forces import BANDS, KINDS, band_forces, gram_gradient, pair_forces
+from maclcore.losses.kernel import pair_gradient
 
 Y = torch.tensor([[1, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [1, 1, 1]]).bool()
 STATS = LabelStatistics.from_labels(Y, ["a", "b", "c"])
@@ -71,3 +73,68 @@ def test_a_kind_without_pairs_has_no_mean():
     table = pair_forces([Y[[0, 3]]], STATS, [1.5], [0.0]).set_index("kind")
     assert table["pairs"].to_dict() == {"equal": 0, "some": 0, "none": 2}
     assert math.isnan(table.loc["equal", "force"])
+
+
+OTHER = ~torch.eye(len(Y), dtype=torch.bool)
+
+
+def alike(y):
+    y = y.numpy()
+    return (y[:, None] & y).sum(2) / (y[:, None] | y).sum(2)
+
+
+@pytest.mark.parametrize("name", ["macl", "mulsupcon"])
+def test_the_gradient_of_embeddings_holds_that_of_their_cosines(name):
+    W, T = pair_weights(name, Y, STATS)
+    G = pair_gradient(0.5 * torch.tensor(alike(Y)), W, T) / Y.sum()
+    found = gram_gradient(build_loss(name, STATS, embedding_dim=8), Y, 0.5)
+    assert torch.allclose(found[OTHER], ((G + G.T) / 2)[OTHER], atol=1e-9)
+
+
+def h_ap(s, J, scale=0.05):
+    """H-AP of cosines s, in loops."""
+    total, n = 0.0, len(s)
+    for i in range(n):
+        rest = [p for p in range(n) if p != i]
+        value = 0.0
+        for p in rest:
+            above = {k: 1 / (1 + math.exp((s[i, p] - s[i, k]) / scale)) for k in rest if k != p}
+            gain = J[i, p] + sum(min(J[i, p], J[i, k]) * x for k, x in above.items())
+            value += gain / (1 + sum(above.values()))
+        total += (1 - value / sum(J[i, p] for p in rest)) / n
+    return total
+
+
+def test_losses_of_ranks_have_a_force_on_pairs_too():
+    y, step = Y[[0, 1, 2, 4]], 1e-6
+    J = alike(y)
+    s, slope = 0.3 * J, np.zeros_like(J)
+    for i, p in np.ndindex(*J.shape):
+        moved = np.zeros_like(J)
+        moved[i, p] = step
+        slope[i, p] = (h_ap(s + moved, J) - h_ap(s - moved, J)) / (2 * step)
+    found = gram_gradient(build_loss("hap"), y, 0.3).numpy()
+    other = OTHER[:4, :4].numpy()
+    assert np.abs(slope[other]).max() > 0.01
+    assert found[other] == pytest.approx(((slope + slope.T) / 2)[other], rel=1e-5, abs=1e-9)
+
+
+def test_prototypes_alone_put_no_force_between_images():
+    found = gram_gradient(build_loss("lproto", STATS, embedding_dim=8), Y, 0.7)
+    assert found[OTHER].abs().max() < 1e-12
+    found = gram_gradient(build_loss("lmsc", STATS, embedding_dim=8), Y, 0.7)
+    assert found[OTHER].abs().max() > 1e-3
+
+
+def test_bands_hold_each_pair_once_and_their_forces_are_means():
+    table = band_forces("mulsupcon", [Y, Y[:2]], STATS, [0.0, 1.0])
+    assert list(table["band"]) == 2 * list(BANDS)
+    assert table["pairs"].groupby(table["level"]).sum().tolist() == [22, 22]
+    J = alike(Y)
+    first = table[table["level"] == 0].set_index("band")
+    counts = [(J == 0).sum(), ((J > 0) & (J < 0.4)).sum(), ((J >= 0.4) & (J < 0.6)).sum()]
+    assert first["pairs"].tolist()[:3] == counts and first.loc["equal", "pairs"] == 2 + 2
+    W, T = pair_weights("mulsupcon", Y, STATS)
+    G = pair_gradient(torch.zeros(5, 5), W, T).numpy() / int(Y.sum())
+    assert first.loc["none", "force"] == pytest.approx(-G[J == 0].mean())
+    assert first.loc["none", "share"] < 0 < first.loc["equal", "share"]

@@ -79,6 +79,28 @@ def test_pair_forces_have_a_panel_a_level_and_mark_an_alpha(table):
     assert texts == {"equal label sets", "some labels shared", "no label shared"}
 
 
+def test_band_forces_reach_as_far_as_shares_add_up_on_either_side_of_0():
+    bands, shares = ("none", "below .4", ".4 to .6", ".6 to 1", "equal"), (-30, -10, 5, 15, 20)
+    rows = [
+        {"loss": loss, "level": level, "band": band, "share": sign * share}
+        for loss, sign in (("hap", 1), ("lmsc", -0.5))
+        for level in (0.0, 1.0)
+        for band, share in zip(bands, shares, strict=True)
+    ]
+    fig = plots.band_forces(pd.DataFrame(rows), {0.0: "start", 1.0: "end"})
+    assert [ax.get_title() for ax in fig.axes] == ["start", "end"]
+    ends = {0: (-40, 40), 1: (-20, 20)}
+    for ax in fig.axes:
+        for row, (low, high) in ends.items():
+            bars = [bar for bar in ax.patches if round(bar.get_y() + bar.get_height() / 2) == row]
+            edges = [x for bar in bars for x in (bar.get_x(), bar.get_x() + bar.get_width())]
+            assert (min(edges), max(edges)) == pytest.approx((low, high))
+            outer = max(bars, key=lambda bar: bar.get_x() + bar.get_width())
+            assert outer.get_width() == pytest.approx(20 if row == 0 else 5)  # more alike
+    assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["H-AP", "LMSC"]
+    assert [text.get_text() for text in fig.legends[0].texts] == [f"J: {band}" for band in bands]
+
+
 def test_the_sentence_says_what_becomes_of_equal_label_sets(table):
     assert sentence(table, -0.5, 0.0).startswith("α = −0.5, s = 0 J: 5 % of the force")
     assert "pushes them apart" in sentence(table, -0.5, 0.0)
