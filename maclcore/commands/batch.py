@@ -35,7 +35,8 @@ def sweep(
     Args:
         experiments: main_tables (Tables 4-6), alpha_beta (Figure 9), temperature (Figure 10),
             learning_rate (Figure 11), pretraining (Table 7), alpha_sign, other_losses,
-            soft_weight (of SoftCon); or all.
+            soft_weight (of SoftCon), weak_labels, weak_network, calibration, chain (of AdaGC),
+            winner_choice, winner, winner_stability (which loss to use); or all.
         profile: smoke, quick, frozen or paper.
         archive: one or several, each as for `train`.
         seeds: each with its own split.
