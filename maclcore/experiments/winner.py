@@ -19,7 +19,8 @@ from maclcore.losses import LOSSES, PAPER
 
 #: seeds of the splits on whose validation parts settings are chosen
 CHOICE = (100, 101, 102, 103, 104)
-#: of them those on which all settings are tried; the best two of each loss go on to the others
+#: of them those on which all settings are tried, on DLRSD* and ML-AID; the best two of each loss go
+#: on to the others, 101 and 103 on DLRSD*, 102 and 104 on ML-AID
 FIRST = CHOICE[:1]
 #: the size of a choice: heads that train for 40 epochs on features of small images
 SHORT = {"image_size": 64, "epochs": 40}
