@@ -9,10 +9,10 @@ from typing import Any
 
 from maclcore.config import Config
 from maclcore.data.relabelled import RELABELLED
-from maclcore.experiments.winner import CHOSEN, _run
+from maclcore.experiments.winner import CHOSEN, PROPOSED, _run
 
 #: the losses that are compared, each with its parameters of `CHOSEN`
-NAMES = ("mulsupcon", "lproto", "lmsc", "oml", "macl", "four_parts")
+NAMES = ("mulsupcon", "lproto", "lmsc", "oml", "macl", PROPOSED)
 
 #: where they were chosen: 64 px, all training images
 SETTING: Mapping[str, Any] = {"image_size": 64}
