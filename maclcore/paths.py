@@ -51,6 +51,13 @@ def paper_root() -> Path:
     return (ROOT if _IN_REPOSITORY else PACKAGE) / "results" / "paper"
 
 
+def table(name: str) -> Path | None:
+    """A table such as labels.csv, of the store, or else as it comes with the repository; None
+    where neither has it."""
+    files = (folder / name for folder in (results_root(), paper_root().parent))
+    return next((file for file in files if file.is_file()), None)
+
+
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
     """OSErrors inside say what to do; those of waiting (TimeoutError) pass."""

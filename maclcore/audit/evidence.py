@@ -78,9 +78,7 @@ class Evidence:
 
 def stored_label_statistics() -> pd.DataFrame:
     """`label_statistics` as the store has them, or else the published ones."""
-    own = paths.results_root() / "labels.csv"
-    file = own if own.is_file() else paths.paper_root().parent / "labels.csv"
-    return pd.read_csv(file, index_col=["archive", "quantity"])
+    return pd.read_csv(paths.table("labels.csv"), index_col=["archive", "quantity"])
 
 
 def method(loss: str, **setting: Any) -> str:

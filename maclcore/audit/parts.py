@@ -3,7 +3,8 @@
 A loss in parts could win because other losses train the layers below, because its slices complement
 one another in a search, or because it is divided at all. `variants` trains what tells these apart:
 each loss alone; the same loss in all parts; the sum of the losses on one embedding; losses whose
-layers are their own, put side by side. Measured once, where the archives are, on test splits: a
+layers are their own, put side by side. The front is of the loss that also has OML as a part, which
+leads where any shared label counts. Measured once, where the archives are, on test splits: a
 dissection, by which nothing is chosen. Heads on frozen features of the trained ImageNet layers:
 
     python -c "from maclcore.audit import parts; parts.measure()"
@@ -11,7 +12,7 @@ dissection, by which nothing is chosen. Heads on frozen features of the trained 
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,8 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.evaluation.relevance import METRICS
 from maclcore.evaluation.retrieval import evaluate
+from maclcore.experiments.choosing import WALKED, parts_of
+from maclcore.experiments.winner import PROPOSED, SHORT, WEIGHTS
 from maclcore.losses import LOSSES
 from maclcore.losses.parts import Part, parts
 from maclcore.losses.registry import Loss, LossModule
@@ -37,39 +40,29 @@ from maclcore.training.retrieval import Retrieval
 
 ARCHIVES = ("dlrsd", "ml_aid")
 SEEDS = (0, 1, 2)  #: of the splits, and of the trainings
-#: of a training, as where settings are chosen (`winner.SHORT`)
-EPOCHS = 40
 STEPS = 8  #: of the shares in `front.csv`
 
-#: the loss that is taken apart, and its losses with their shares
-WHOLE = LOSSES["four_parts"]
-SHARES = {name: share for name, share in WHOLE.defaults.items() if name in LOSSES}
-NAMES = tuple(SHARES)
+#: the loss that is taken apart, by default as it was chosen, and its losses with their shares
+WHOLE = LOSSES[PROPOSED]
+NAMES = tuple(parts_of(PROPOSED))
+SHARES = {name: WHOLE.defaults[name] for name in NAMES}
 
-#: what `parts.csv` calls them, in words
-VARIANTS = {
-    **{name: f"{LOSSES[name].label} alone" for name in NAMES},
-    WHOLE.name: "in parts",
-    **{f"{name}_in_all": f"{LOSSES[name].label} in all parts" for name in NAMES},
-    "sum": "their sum, undivided",
-    "apart": "layers of their own",
-    "apart_wide": "layers and widths of their own",
-}
+#: what is trained, in the order of `parts.csv`
+VARIANTS = (*NAMES, PROPOSED, *(f"{name}_in_all" for name in NAMES), "sum", "apart", "apart_wide")
 COLUMNS = ("variant", "searched by", "archive", "split_seed", *METRICS, "config", "versions")
-FRONT = ("archive", "split_seed", *NAMES, *METRICS)
+FRONT = ("archive", "split_seed", *parts_of(WALKED), *METRICS)
 
 
 def config_of(archive: str, seed: int, **overrides: Any) -> Config:
     """What all variants have in common, on the split of that seed."""
     common = {
-        "image_size": 64, "frozen_views": 4, "schedule": "cosine", "epochs": EPOCHS,
-        "weights": "resnet18_imagenet_layer1-3", "loss": WHOLE.name,
+        **SHORT, "weights": WEIGHTS, "frozen_views": 4, "schedule": "cosine", "loss": PROPOSED,
+        "archive": archive, "seed": seed, "split_seed": seed,
     }  # fmt: skip
-    common |= {"archive": archive, "seed": seed, "split_seed": seed}
     return Config.from_profile("frozen", **(common | overrides))
 
 
-def setting(name: str) -> dict[str, Any]:
+def params_of(name: str) -> dict[str, Any]:
     """The parameters that a loss has as a part."""
     mark = f"{name}_"
     return {k.removeprefix(mark): v for k, v in WHOLE.defaults.items() if k.startswith(mark)}
@@ -77,13 +70,13 @@ def setting(name: str) -> dict[str, Any]:
 
 def alone(name: str) -> Loss:
     """A loss with the parameters that it has as a part, on the whole embedding."""
-    return _entry(name, functools.partial(LOSSES[name].function, **setting(name)), name)
+    return _entry(name, functools.partial(LOSSES[name].function, **params_of(name)), name)
 
 
 def repeated(name: str) -> Loss:
     """The same loss in each of the parts, of equal shares."""
     numbered = (str(k) for k in range(1, len(NAMES) + 1))
-    of = [Part(_called(name + k, LOSSES[name].function), 1.0, setting(name)) for k in numbered]
+    of = [Part(_called(name + k, LOSSES[name].function), 1.0, params_of(name)) for k in numbered]
     return _entry(f"{name}_in_all", parts(f"{name}_in_all", *of), name)
 
 
@@ -94,7 +87,7 @@ def added() -> Loss:
         terms = []
         for name in NAMES:
             args = [prototypes] if LOSSES[name].needs_prototypes else []
-            terms.append(LOSSES[name].function(z, y, *args, check=check, **setting(name)))
+            terms.append(LOSSES[name].function(z, y, *args, check=check, **params_of(name)))
         return torch.stack(terms).sum()
 
     return _entry("sum", total, WHOLE.name)
@@ -141,10 +134,10 @@ def embedded(source: Source, loss: Loss) -> Tensor:
     return method.inputs.embed(method.model, source.split.test)[0]
 
 
-def slices(z: Tensor) -> dict[str, Tensor]:
+def slices(z: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
     """The parts of embeddings (Q, D) by the names of their losses, as unit rows."""
-    columns = z.tensor_split(len(NAMES), dim=1)
-    return {name: F.normalize(part, dim=1) for name, part in zip(NAMES, columns, strict=True)}
+    columns = z.tensor_split(len(names), dim=1)
+    return {name: F.normalize(part, dim=1) for name, part in zip(names, columns, strict=True)}
 
 
 def joined(by_name: Mapping[str, Tensor], shares: Mapping[str, float]) -> Tensor:
@@ -154,11 +147,11 @@ def joined(by_name: Mapping[str, Tensor], shares: Mapping[str, float]) -> Tensor
     return torch.cat([share**0.5 * z for share, z in kept], dim=1)
 
 
-def shares_grid(steps: int = STEPS) -> list[dict[str, float]]:
+def shares_grid(names: Sequence[str], steps: int = STEPS) -> list[dict[str, float]]:
     """All shares of the losses that are multiples of 1 / `steps`, of sum 1."""
-    counts = np.ndindex(*[steps + 1] * len(NAMES))
+    counts = np.ndindex(*[steps + 1] * len(names))
     return [
-        dict(zip(NAMES, (count / steps for count in row), strict=True))
+        dict(zip(names, (count / steps for count in row), strict=True))
         for row in counts
         if sum(row) == steps
     ]
@@ -195,27 +188,34 @@ def variants(
 
 
 def _defaults(loss: Loss) -> dict[str, Any]:
-    return setting(loss.name) if loss.name in NAMES else dict(loss.defaults)
+    return params_of(loss.name) if loss.name in NAMES else dict(loss.defaults)
 
 
-def dissected(
-    source: Source, embed: Callable[[Source, Loss], Tensor] = embedded
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of `parts.csv` and of `front.csv` for one split."""
+def dissected(source: Source, embed: Callable[[Source, Loss], Tensor] = embedded) -> pd.DataFrame:
+    """The rows of `parts.csv` for one split."""
     y = source.archive.labels[source.split.test]
-    about = {"archive": source.config.archive, "split_seed": source.config.split_seed}
     versions = json.dumps(environment(source.config, torch.device("cpu")))
-    rows, front = [], []
+    rows = []
     for config, variant, found in variants(source, embed):
         said = json.dumps(_changed(config))
         for searched, z in found.items():
-            row = {"variant": variant, "searched by": searched} | about
+            row = {"variant": variant, "searched by": searched} | _split(source)
             rows.append({**row, **_scores(z, y), "config": said, "versions": versions})
-        if variant == WHOLE.name:
-            own = {name: found[name] for name in NAMES}
-            for shares in shares_grid():
-                front.append({**about, **shares, **_scores(joined(own, shares), y)})
-    return pd.DataFrame(rows)[list(COLUMNS)], pd.DataFrame(front)[list(FRONT)]
+    return pd.DataFrame(rows)[list(COLUMNS)]
+
+
+def walked(source: Source, embed: Callable[[Source, Loss], Tensor] = embedded) -> pd.DataFrame:
+    """The rows of `front.csv` for one split: one training, searched with all `shares_grid`."""
+    y, names = source.archive.labels[source.split.test], parts_of(WALKED)
+    own = slices(embed(source, LOSSES[WALKED]), names)
+    return pd.DataFrame([
+        {**_split(source), **shares, **_scores(joined(own, shares), y)}
+        for shares in shares_grid(names)
+    ])[list(FRONT)]  # fmt: skip
+
+
+def _split(source: Source) -> dict[str, Any]:
+    return {"archive": source.config.archive, "split_seed": source.config.split_seed}
 
 
 def _scores(z: Tensor, y: np.ndarray) -> dict[str, float]:
@@ -228,6 +228,13 @@ def _changed(config: Config) -> dict[str, Any]:
     return {k: v for k, v in config.to_dict().items() if k == "loss" or v != default[k]}
 
 
+#: what `measure` writes, a file each
+TABLES: Mapping[str, tuple[Callable[[Source], pd.DataFrame], Sequence[str]]] = {
+    "parts.csv": (dissected, COLUMNS),
+    "front.csv": (walked, FRONT),
+}
+
+
 def measure(archives: Iterable[str] = ARCHIVES, seeds: Iterable[int] = SEEDS) -> None:
     """Write `parts.csv` and `front.csv`; splits that they hold already are left as they are.
 
@@ -236,54 +243,21 @@ def measure(archives: Iterable[str] = ARCHIVES, seeds: Iterable[int] = SEEDS) ->
     archives = list(archives)
     for seed in seeds:
         for archive in archives:
-            known = stored_parts()
-            if ((known["archive"] == archive) & (known["split_seed"] == seed)).any():
-                continue
-            rows, front = dissected(identify(config_of(archive, seed)))
-            _write("front.csv", stored_front(), front)
-            _write("parts.csv", stored_parts(), rows)
+            source = identify(config_of(archive, seed))
+            for file, (rows_of, _) in TABLES.items():
+                known = stored(file)
+                if not ((known["archive"] == archive) & (known["split_seed"] == seed)).any():
+                    rows = rows_of(source)
+                    table = pd.concat([known, rows]) if len(known) else rows
+                    write_csv(paths.ROOT / "results" / file, table)
 
 
-def _write(file: str, known: pd.DataFrame, rows: pd.DataFrame) -> None:
-    split = ["archive", "split_seed"]
-    kept = known[~known.set_index(split).index.isin(rows.set_index(split).index)]
-    write_csv(paths.ROOT / "results" / file, pd.concat([kept, rows]) if len(kept) else rows)
+def stored(file: str) -> pd.DataFrame:
+    """A table of `TABLES` as it comes with the repository.
 
-
-def stored_parts() -> pd.DataFrame:
-    """The variants as they come with the repository: a row a variant, what it is searched by,
-    archive and split; metrics in [0, 1], what the configuration has beside defaults, versions."""
-    return _stored("parts.csv", COLUMNS)
-
-
-def stored_front() -> pd.DataFrame:
-    """One training by the loss in parts a split, searched with all `shares_grid`: a row each."""
-    return _stored("front.csv", FRONT)
-
-
-def _stored(file: str, columns: Iterable[str]) -> pd.DataFrame:
+    parts.csv  a row a variant, what it is searched by, archive and split: metrics in [0, 1], what
+               the configuration has beside defaults, versions
+    front.csv  one training of `WALKED` a split, searched with all `shares_grid`: a row each
+    """
     path = paths.ROOT / "results" / file
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(columns))
-
-
-def means(rows: pd.DataFrame, archive: str) -> pd.DataFrame:
-    """Means over an archive's splits in percent, of `stored_parts()` by variant and what is
-    searched, of `stored_front()` by shares, in the order of the rows."""
-    by = ["variant", "searched by"] if "variant" in rows else list(NAMES)
-    of = rows[rows["archive"] == archive]
-    return 100 * of.groupby(by, sort=False)[list(METRICS)].mean()
-
-
-def gaps(rows: pd.DataFrame, one: tuple[str, str], other: tuple[str, str]) -> pd.DataFrame:
-    """How far (variant, searched by) `one` is above the `other` of the same split, in points: a row
-    an archive and metric, with the mean `gap` and in how many of the `splits` it is `ahead`."""
-
-    def of(pair: tuple[str, str]) -> pd.DataFrame:
-        found = rows[(rows["variant"] == pair[0]) & (rows["searched by"] == pair[1])]
-        return found.set_index(["archive", "split_seed"])[list(METRICS)]
-
-    gap = 100 * (of(one) - of(other))
-    groups = gap.groupby(level="archive", sort=False)
-    table = {"gap": groups.mean(), "ahead": (gap > 0).groupby(level="archive", sort=False).sum()}
-    stacked = {name: part.rename_axis(columns="metric").stack() for name, part in table.items()}
-    return pd.DataFrame(stacked).assign(splits=gap.groupby(level="archive").size().max())
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(TABLES[file][1]))

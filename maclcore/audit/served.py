@@ -39,10 +39,8 @@ def measured() -> pd.DataFrame:
     proposed, seeds    of which loss, over which runs
     difference, low, high   the proposed loss minus it, with the 95 % interval
     """
-    for folder in (paths.results_root(), paths.paper_root().parent):
-        if (folder / FILE).is_file():
-            return pd.read_csv(folder / FILE, dtype={"seeds": str, "group": str})
-    return pd.DataFrame()
+    file = paths.table(FILE)
+    return pd.DataFrame() if file is None else pd.read_csv(file, dtype={"seeds": str, "group": str})
 
 
 def measure() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from maclcore.config import Config
 from maclcore.data.relabelled import RELABELLED
-from maclcore.experiments.winner import CHOSEN, PROPOSED, _run
+from maclcore.experiments.winner import CHOSEN, PROPOSED, run_of
 
 #: the losses that are compared, each with its parameters of `CHOSEN`
 NAMES = ("mulsupcon", "lproto", "lmsc", "oml", "macl", PROPOSED)
@@ -35,7 +35,9 @@ def winner_stability(
     """
     changes = [{}] if archive in RELABELLED else CONDITIONS
     return [
-        _run(profile, archive, seed, loss, CHOSEN.get(loss, {}), {**SETTING, **change, **overrides})
+        run_of(
+            profile, archive, seed, loss, CHOSEN.get(loss, {}), {**SETTING, **change, **overrides}
+        )
         for seed in seeds
         for change in changes
         for loss in NAMES

@@ -106,15 +106,15 @@ def winner_choice(
     """
     second = finalists()
     return [
-        _run(profile, archive, seed, loss, params, SHORT | overrides)
+        run_of(profile, archive, seed, loss, params, SHORT | overrides)
         for seed in seeds
         for loss, trials in TRIALS.items()
         for params in trials
-        if seed not in CHOICE[1:] or not second or setting(params) in second[loss]
+        if seed not in CHOICE[1:] or not second or written(params) in second[loss]
     ]
 
 
-def setting(params: Mapping[str, Param]) -> str:
+def written(params: Mapping[str, Param]) -> str:
     """Parameters as a table has them: JSON, by name."""
     return json.dumps({name: params[name] for name in sorted(params)})
 
@@ -127,12 +127,12 @@ def measure() -> Path:
     """
     rows = store.collect()
     ids = {
-        config.run_id: setting(params)
+        config.run_id: written(params)
         for archive in rows["archive"].unique()
         for seed in CHOICE
         for loss, trials in TRIALS.items()
         for params in trials
-        for config in [_run("frozen", archive, seed, loss, params, SHORT | {"weights": WEIGHTS})]
+        for config in [run_of("frozen", archive, seed, loss, params, SHORT | {"weights": WEIGHTS})]
     }
     rows = rows[rows.index.isin(ids)]
     last = store.histories(rows).groupby(level="run_id").last()
@@ -181,11 +181,13 @@ def winner(
     small = {"image_size": 64, **overrides}
     rows = [("chance", {}), ("frozen", {}), *CHOSEN.items(), ("oracle", {})]
     return [
-        _run(profile, archive, seed, loss, params, small) for seed in seeds for loss, params in rows
+        run_of(profile, archive, seed, loss, params, small)
+        for seed in seeds
+        for loss, params in rows
     ]
 
 
-def _run(
+def run_of(
     profile: str, archive: str, seed: int, loss: str, params: Mapping[str, Param],
     overrides: Mapping[str, Any],
 ) -> Config:  # fmt: skip

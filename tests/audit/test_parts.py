@@ -14,6 +14,8 @@ from maclcore.audit import parts
 from maclcore.config import Config
 from maclcore.evaluation.relevance import METRICS
 from maclcore.evaluation.retrieval import evaluate
+from maclcore.experiments.choosing import WALKED, parts_of
+from maclcore.experiments.winner import CHOSEN, PROPOSED, SHORT
 from maclcore.losses import LOSSES, build_loss
 from maclcore.losses.registry import LossModule
 from maclcore.models.network import Head
@@ -39,16 +41,17 @@ def value(loss, z, prototypes=None):
 
 def own(name, z, prototypes):
     """Of a registered loss, with the parameters that it has as a part."""
-    args = [prototypes] if name == "lproto" else []
-    return LOSSES[name].function(z, Y, *args, **parts.setting(name)).item()
+    args = [prototypes] if LOSSES[name].needs_prototypes else []
+    return LOSSES[name].function(z, Y, *args, **parts.params_of(name)).item()
 
 
 def test_settings_are_those_of_the_loss_that_is_taken_apart():
-    assert parts.NAMES == ("graded", "hap", "lproto", "oml")
-    assert parts.setting("graded") != LOSSES["graded"].defaults
+    assert parts.NAMES == ("graded", "lmsc")
+    assert {**parts.WHOLE.defaults, **CHOSEN[PROPOSED]} == parts.WHOLE.defaults
+    assert parts.params_of("graded") != LOSSES["graded"].defaults
     for name in parts.NAMES:
-        assert parts.setting(name) == parts.alone(name).defaults
-        module = build_loss(name, STATS, embedding_dim=12, **parts.setting(name)).double()
+        assert parts.params_of(name) == parts.alone(name).defaults
+        module = build_loss(name, STATS, embedding_dim=12, **parts.params_of(name)).double()
         found = value(parts.alone(name), unit(), module.prototypes)
         assert found == pytest.approx(module(unit(), Y).item(), rel=1e-12)
 
@@ -59,9 +62,9 @@ def test_the_sum_is_that_of_the_losses_and_repeated_ones_have_each_slice_s_own()
     assert value(parts.added(), z, prototypes) == pytest.approx(sum(each.values()), rel=1e-12)
     for name in parts.NAMES:
         total = 0.0
-        for part, some in zip(z.split(3, 1), prototypes.split(3, 1), strict=True):
+        for part, some in zip(z.split(6, 1), prototypes.split(6, 1), strict=True):
             total += own(name, F.normalize(part, dim=1), some)
-            total += 10 * sum((float(row @ row) - 1 / 4) ** 2 for row in part) / len(part)
+            total += 10 * sum((float(row @ row) - 1 / 2) ** 2 for row in part) / len(part)
         assert value(parts.repeated(name), z, prototypes) == pytest.approx(total, rel=1e-9)
 
 
@@ -73,9 +76,9 @@ def test_no_variant_enters_the_registry():
 
 
 def test_the_cosine_of_the_whole_is_that_of_its_slices_by_their_shares():
-    z = unit()
+    z, names = unit(), parts_of(WALKED)
     lengths = [part.norm(dim=1) for part in z.split(3, dim=1)]
-    found, shares = parts.slices(z), dict(zip(parts.NAMES, (0.4, 0.3, 0.2, 0.1), strict=True))
+    found, shares = parts.slices(z, names), dict(zip(names, (0.4, 0.3, 0.2, 0.1), strict=True))
     together = torch.cat(
         [length[:, None] * part for length, part in zip(lengths, found.values(), strict=True)], 1
     )
@@ -85,15 +88,16 @@ def test_the_cosine_of_the_whole_is_that_of_its_slices_by_their_shares():
         for j in range(6):
             cosine = sum(float(found[name][i] @ found[name][j]) * shares[name] for name in shares)
             assert float(whole[i] @ whole[j]) == pytest.approx(cosine, abs=1e-12)
-    alone = parts.joined(found, dict.fromkeys(parts.NAMES, 0.0) | {"hap": 0.4})
+    alone = parts.joined(found, dict.fromkeys(names, 0.0) | {"hap": 0.4})
     assert torch.allclose(alone, found["hap"])
 
 
 def test_the_grid_holds_every_share_once():
-    grid = parts.shares_grid(4)
+    names = parts_of(WALKED)
+    grid = parts.shares_grid(names, 4)
     assert len(grid) == 35 == len({tuple(shares.values()) for shares in grid})
     for shares in grid:
-        assert tuple(shares) == parts.NAMES and sum(shares.values()) == pytest.approx(1)
+        assert list(shares) == names and sum(shares.values()) == pytest.approx(1)
         assert all(share >= 0 and (4 * share).is_integer() for share in shares.values())
 
 
@@ -113,7 +117,7 @@ def source(tiny, archive, monkeypatch):
 
     def of(**changes):
         config = Config(
-            archive=str(archive), image_size=32, weights="none", loss="four_parts",
+            archive=str(archive), image_size=32, weights="none", loss=PROPOSED,
             embedding_dim=16, batch_size=16, epochs=2, frozen_views=2, split_seed=3,
         )  # fmt: skip
         return identify(config.but(**changes))
@@ -138,7 +142,7 @@ def test_each_variant_is_searched_by_what_it_has(source):
 
     found = {name: (config, z) for config, name, z in parts.variants(here, embed)}
     assert list(found) == list(parts.VARIANTS)
-    assert asked.count(("hap", 16)) == asked.count(("hap", 4)) == 1 and len(asked) == 14
+    assert asked.count(("graded", 16)) == asked.count(("graded", 8)) == 1 and len(asked) == 8
     for name, (config, z) in found.items():
         assert config.loss == name and config.embedding_dim == 16
         for searched in z.values():
@@ -147,23 +151,26 @@ def test_each_variant_is_searched_by_what_it_has(source):
     each = [found[name][1]["whole"] for name in parts.NAMES]
     cosine = sum(w * z @ z.T for w, z in zip(parts.SHARES.values(), each, strict=True))
     assert torch.allclose(wide @ wide.T, cosine, atol=1e-6)
-    assert apart["graded"].shape[1] == 4 and not torch.equal(apart["oml"], found["oml"][1]["whole"])
+    assert apart["graded"].shape[1] == 8
+    assert not torch.equal(apart["lmsc"], found["lmsc"][1]["whole"])
 
 
 def test_rows_say_what_was_trained_and_the_front_begins_and_ends_in_slices(source):
     here = source()
-    rows, front = parts.dissected(here)
+    rows, front = parts.dissected(here), parts.walked(here)
     assert tuple(rows) == parts.COLUMNS and tuple(front) == parts.FRONT
     assert not rows.duplicated(["variant", "searched by"]).any() and len(front) == 165
-    whole = rows[rows["variant"] == "four_parts"].set_index("searched by")
-    for name in parts.NAMES:
+    names = parts_of(WALKED)
+    own = parts.slices(parts.embedded(here, LOSSES[WALKED]), names)
+    y = here.archive.labels[here.split.test]
+    for name in names:
         corner = front[front[name] == 1]
         assert len(corner) == 1
-        for metric in METRICS:
-            assert corner[metric].item() == pytest.approx(whole.loc[name, metric], abs=1e-6)
+        for metric, value in evaluate(own[name], y).summary().items():
+            assert corner[metric].item() == pytest.approx(value, abs=1e-6)
     said = Config.from_dict(json.loads(rows["config"].iloc[0]))
     assert (said.loss, said.epochs, said.split_seed) == ("graded", 2, 3)
-    assert said.loss_params == parts.setting("graded") and said.embedding_dim == 16
+    assert said.loss_params == parts.params_of("graded") and said.embedding_dim == 16
     assert json.loads(rows["versions"].iloc[0])["torch"] == torch.__version__
 
 
@@ -172,59 +179,37 @@ def test_measured_splits_are_kept_and_others_added(source, monkeypatch, tmp_path
     (tmp_path / "results").mkdir()
     asked = []
 
-    def dissected(source):
-        asked.append((source.config.archive, source.config.split_seed))
-        about = {"archive": source.config.archive, "split_seed": source.config.split_seed}
-        empty = dict.fromkeys(METRICS, 0.5)
-        return (
-            pd.DataFrame([{**about, "variant": "sum", **empty}]).reindex(columns=parts.COLUMNS),
-            pd.DataFrame([{**about, "hap": 1.0, **empty}]).reindex(columns=parts.FRONT),
-        )
+    def rows_of(file, columns):
+        def found(source):
+            asked.append((file, source.config.archive, source.config.split_seed))
+            about = {"archive": source.config.archive, "split_seed": source.config.split_seed}
+            return pd.DataFrame([about | dict.fromkeys(METRICS, 0.5)]).reindex(columns=columns)
 
-    monkeypatch.setattr(parts, "dissected", dissected)
+        return found, columns
+
+    tables = {file: rows_of(file, columns) for file, (_, columns) in parts.TABLES.items()}
+    monkeypatch.setattr(parts, "TABLES", tables)
     given = source()
     monkeypatch.setattr(parts, "identify", lambda config: replace(given, config=config))
-    assert parts.stored_parts().empty and parts.stored_front().empty
+    assert all(parts.stored(file).empty for file in parts.TABLES)
     parts.measure(["a", "b"], [0])
     parts.measure(["b", "a"], [1, 0])
-    assert asked == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]
-    for table in (parts.stored_parts(), parts.stored_front()):
-        found = list(zip(table["archive"], table["split_seed"], strict=True))
-        assert sorted(found) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
-
-
-def made_up(values):
-    rows = [
-        {"variant": variant, "searched by": "whole", "archive": archive, "split_seed": seed,
-         **dict.fromkeys(METRICS, score)}
-        for (variant, archive), scores in values.items()
-        for seed, score in enumerate(scores)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def test_gaps_are_split_by_split():
-    rows = made_up({
-        ("sum", "x"): [0.1, 0.2, 0.3], ("hap", "x"): [0.2, 0.1, 0.2],
-        ("sum", "y"): [0.5, 0.5, 0.5], ("hap", "y"): [0.4, 0.3, 0.2],
-    })  # fmt: skip
-    found = parts.gaps(rows, ("sum", "whole"), ("hap", "whole"))
-    at = found.loc[("x", METRICS[0])]
-    assert at["gap"] == pytest.approx(10 / 3) and (at["ahead"], at["splits"]) == (2, 3)
-    assert found.loc[("y", METRICS[6]), "gap"] == pytest.approx(20)
-    assert parts.means(rows, "x").loc[("sum", "whole"), METRICS[2]] == pytest.approx(20)
+    for file in parts.TABLES:
+        splits = [("a", 0), ("b", 0), ("b", 1), ("a", 1)]
+        assert [rest for name, *rest in asked if name == file] == [list(s) for s in splits]
+        table = parts.stored(file)
+        assert list(zip(table["archive"], table["split_seed"], strict=True)) == splits
 
 
 def test_what_is_stored_of_a_split_is_all_of_it():
-    rows, front = parts.stored_parts(), parts.stored_front()
-    splits = {*zip(rows["archive"], rows["split_seed"], strict=True)}
-    assert splits and splits <= {(a, seed) for a in parts.ARCHIVES for seed in parts.SEEDS}
-    assert {*zip(front["archive"], front["split_seed"], strict=True)} == splits
+    rows, front = parts.stored("parts.csv"), parts.stored("front.csv")
+    splits = {(archive, seed) for archive in parts.ARCHIVES for seed in parts.SEEDS}
     for table in (rows, front):
+        assert {*zip(table["archive"], table["split_seed"], strict=True)} == splits
         assert table[list(METRICS)].apply(lambda column: column.between(0, 1)).all(axis=None)
     assert tuple(rows) == parts.COLUMNS and tuple(front) == parts.FRONT
     for _, part in rows.groupby(["archive", "split_seed"]):
         assert list(part["variant"].unique()) == list(parts.VARIANTS)
     for config in rows["config"].unique():
-        assert Config.from_dict(json.loads(config)).epochs == parts.EPOCHS
-    assert np.allclose(front[list(parts.NAMES)].sum(axis=1), 1) and len(front) == 165 * len(splits)
+        assert Config.from_dict(json.loads(config)).epochs == SHORT["epochs"]
+    assert np.allclose(front[parts_of(WALKED)].sum(axis=1), 1) and len(front) == 165 * len(splits)

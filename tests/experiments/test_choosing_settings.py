@@ -85,14 +85,14 @@ def test_a_best_temperature_at_an_end_of_those_tried_is_told(tau, told, monkeypa
     assert choosing.how_chosen(choice_of()).endswith(told)
 
 
-PARTS = choosing.parts_of(PROPOSED)
+WALKED = choosing.parts_of(choosing.WALKED)
 
 
 def front_of():
     """Three searches of one training, of which the last is beaten, and another one's archive."""
     rows = [
-        row(0.8, archive="dlrsd", split_seed=split, **dict.fromkeys(PARTS, 0.0))
-        | {PARTS[0]: share, PARTS[-1]: 1 - share, choosing.LOOSE: loose, choosing.STRICT: strict}
+        row(0.8, archive="dlrsd", split_seed=split, **dict.fromkeys(WALKED, 0.0))
+        | {WALKED[0]: share, WALKED[-1]: 1 - share, choosing.LOOSE: loose, choosing.STRICT: strict}
         for share, loose, strict in ((1.0, 0.7, 0.6), (0.0, 0.8, 0.5), (0.5, 0.75, 0.45))
         for split in (0, 1)
     ]
@@ -101,17 +101,17 @@ def front_of():
 
 def test_the_front_is_what_no_other_share_beats_from_loose_to_strict():
     curve = choosing.front_curve(front_of())
-    first, last = (f"{method_label(PARTS[i])} 1" for i in (-1, 0))
+    first, last = (f"{method_label(WALKED[i])} 1" for i in (-1, 0))
     assert curve.loc["dlrsd"].index.tolist() == [first, last]
     assert curve.loc[("dlrsd", first)].tolist() == pytest.approx([80, 50])
 
 
 def test_the_shares_of_the_training_are_found_where_they_were_searched_with():
-    params = {**LOSSES[PROPOSED].defaults, **CHOSEN[PROPOSED]}
-    whole = sum(params[part] for part in PARTS)
-    ends = front_of()[lambda t: t[PARTS[0]] != 0.5]
+    params = {**LOSSES[choosing.WALKED].defaults, **CHOSEN[choosing.WALKED]}
+    whole = sum(params[part] for part in WALKED)
+    ends = front_of()[lambda t: t[WALKED[0]] != 0.5]
     assert choosing.front_own(ends).empty
-    own = ends.iloc[:1].assign(**{part: params[part] / whole for part in PARTS})
+    own = ends.iloc[:1].assign(**{part: params[part] / whole for part in WALKED})
     found = choosing.front_own(pd.concat([ends, own]))
     assert found.loc["dlrsd"].tolist() == pytest.approx([70, 60])
 
@@ -121,7 +121,7 @@ def test_what_lies_within_the_front_is_counted(strict, within):
     runs = pd.DataFrame([
         row(0.4, archive="dlrsd", loss=loss, split_seed=split)
         | {choosing.LOOSE: 0.75, choosing.STRICT: value}
-        for loss, value in (("oml", 0.4), ("lproto", strict), (PROPOSED, 0.9), ("chance", 0.1))
+        for loss, value in {"oml": 0.4, "lproto": strict, choosing.WALKED: 0.9, "chance": 0.1}.items()
         for split in (0, 1)
     ])  # fmt: skip
     curve, dots = choosing.front_curve(front_of()), choosing.front_dots(front_of(), runs)
@@ -133,6 +133,9 @@ def test_what_lies_within_the_front_is_counted(strict, within):
     assert f"({within} other losses lie within it)" in said
     none = choosing.front_dots(front_of(), runs.assign(split_seed=7))
     assert none.empty and "within" not in choosing.front_said(curve, none)
+
+
+PARTS = choosing.parts_of(PROPOSED)
 
 
 @pytest.mark.parametrize("gain", [0.02, -0.02])

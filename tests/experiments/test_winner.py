@@ -21,7 +21,7 @@ def test_every_loss_has_as_many_settings():
     assert {len(tried) for tried in winner.TRIALS.values()} == {5}
     assert set(PAPER) | {"softcon"} < set(winner.TRIALS)
     for name, tried in winner.TRIALS.items():
-        whole = {winner.setting({**LOSSES[name].defaults, **params}) for params in tried}
+        whole = {winner.written({**LOSSES[name].defaults, **params}) for params in tried}
         assert len(whole) == len(tried)
         assert all(params.keys() <= LOSSES[name].defaults.keys() for params in tried)
 
@@ -43,7 +43,7 @@ def test_the_best_two_of_the_first_split_go_on(results):
     assert winner.finalists() == {}
     assert len(winner.winner_choice("frozen", "a", (101,))) == 5 * len(winner.TRIALS)
     rows = [
-        ("a", 100, loss, winner.setting(params), float(i == 1) + 0.5 * (i == 3))
+        ("a", 100, loss, winner.written(params), float(i == 1) + 0.5 * (i == 3))
         for loss, tried in winner.TRIALS.items()
         for i, params in enumerate(tried)
     ]
