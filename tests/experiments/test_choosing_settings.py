@@ -118,10 +118,11 @@ def test_the_shares_of_the_training_are_found_where_they_were_searched_with():
 
 @pytest.mark.parametrize(("strict", "within"), [(0.4, "all 2"), (0.7, "1 of 2")])
 def test_what_lies_within_the_front_is_counted(strict, within):
+    values = {"oml": 0.4, "lproto": strict, choosing.WALKED: 0.9, "chance": 0.1}
     runs = pd.DataFrame([
         row(0.4, archive="dlrsd", loss=loss, split_seed=split)
         | {choosing.LOOSE: 0.75, choosing.STRICT: value}
-        for loss, value in {"oml": 0.4, "lproto": strict, choosing.WALKED: 0.9, "chance": 0.1}.items()
+        for loss, value in values.items()
         for split in (0, 1)
     ])  # fmt: skip
     curve, dots = choosing.front_curve(front_of()), choosing.front_dots(front_of(), runs)
