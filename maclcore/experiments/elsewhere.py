@@ -1,0 +1,84 @@
+"""Does the proposed loss hold where it was not chosen? What the stored rows of `winner_stability`
+say: other image sizes, half of the training images, other labels."""
+
+import pandas as pd
+
+from maclcore.evaluation import statistics
+from maclcore.evaluation.retrieval import METRICS
+from maclcore.experiments.choosing import TITLES
+from maclcore.experiments.stability import NAMES
+from maclcore.experiments.tables import of_experiments
+from maclcore.experiments.winner import PROPOSED, WEIGHTS
+from maclcore.experiments.winning import side
+from maclcore.experiments.words import interval, listed, share, title
+from maclcore.losses import method_label
+from maclcore.store import collect, per_query
+
+#: of which metrics the mean is taken, in words
+GROUPS = {"five metrics of overlap": METRICS[2:], "two of any shared label": METRICS[:2]}
+#: archives of other labels, in words; all of them are one panel
+LABELS = {"ucm_scenes": "one label", "synthetic_5": "5 labels", "synthetic_60": "60 labels"}
+OTHER = "other labels"
+LACKING = "No rows of `winner_stability` are in this store."
+
+
+def conditions(profile: str = "frozen") -> pd.DataFrame:
+    """The stored rows of the experiment, `named`, and for what they are compared with those of
+    `winner` of the same archives and seeds."""
+    rows = collect()
+    rows = rows[(rows["profile"] == profile) & (rows["weights"] == WEIGHTS)]
+    rows = of_experiments(("winner", "winner_stability"), rows)
+    return named(rows[rows["loss"].isin(NAMES)])
+
+
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `collect()` with `where`, a panel, and `condition`, in words; those of seeds that
+    have a changed condition of their archive, and in each condition all losses."""
+    other = rows["archive"].map(LABELS)
+    words = rows["image_size"].astype(str) + " px"
+    words = words.mask(rows["train_share"] < 1, "half the images")
+    words = words.mask(words == "64 px", "as chosen")
+    place = rows["archive"].map(TITLES).mask(other.notna(), OTHER)
+    rows = rows.assign(where=place, condition=other.fillna(words))
+    of = rows["archive"] + " " + rows["seed"].astype(str)
+    rows = rows[of.isin(of[rows["condition"] != "as chosen"])]
+    many = rows.groupby(["archive", "condition", "seed"])["loss"].transform("nunique")
+    return rows[many == len(NAMES)]
+
+
+def against_best(rows: pd.DataFrame) -> pd.DataFrame:
+    """The proposed loss minus the best of the others in each condition, in means of `GROUPS`: rows
+    (where, group, condition) with the `rival`, `difference`, its interval `low` to `high` over
+    queries, seeds and splits, and how many `replicates` it has."""
+    found = {}
+    for (where, condition), part in rows.groupby(["where", "condition"], sort=False):
+        values = per_query(part)
+        for words, metrics in GROUPS.items():
+            each = values[list(metrics)].T.groupby(level="loss").mean().T
+            means = each.groupby(level=statistics.REPLICATE).mean().mean()
+            rival = means.drop(PROPOSED).idxmax()
+            gap = each[[PROPOSED]] - each[[rival]].to_numpy()
+            row = statistics.summary(gap).iloc[0].rename({"mean": "difference"})
+            found[where, words, condition] = {"rival": rival, **row.drop("sd")}
+    names = ["where", "group", "condition"]
+    index = pd.MultiIndex.from_tuples(list(found), names=names) if found else None
+    return pd.DataFrame(list(found.values()), index)
+
+
+def said(gaps: pd.DataFrame) -> str:
+    """In how many conditions the proposed loss is above the best of the others, and where below."""
+    told = []
+    for group, part in gaps.groupby(level="group", sort=False):
+        counts = side(part).value_counts()
+        below = [
+            f"{title(where)}, {condition}: {interval(row)} to {method_label(row['rival'])}"
+            for (where, _, condition), row in part[side(part) == "behind"].iterrows()
+        ]
+        lost = f" ({'; '.join(below)})" if below else ""
+        told.append(
+            f"in {group} it is above the best of them in "
+            f"{share(counts.get('ahead', 0), len(part))} conditions and below in "
+            f"{counts.get('behind', 0)}{lost}"
+        )
+    others = listed(method_label(name) for name in NAMES if name != PROPOSED)
+    return f"Against {others}: {'; '.join(told)}."
