@@ -205,9 +205,11 @@ def dissected(source: Source, embed: Callable[[Source, Loss], Tensor] = embedded
 
 
 def walked(source: Source, embed: Callable[[Source, Loss], Tensor] = embedded) -> pd.DataFrame:
-    """The rows of `front.csv` for one split: one training, searched with all `shares_grid`."""
+    """The rows of `front.csv` for one split: one training, searched with all `shares_grid`. It is
+    as long as those of `winner`, beside which it is shown."""
     y, names = source.archive.labels[source.split.test], parts_of(WALKED)
-    own = slices(embed(source, LOSSES[WALKED]), names)
+    config = source.config.but(loss=WALKED, epochs=Config.from_profile("frozen").epochs)
+    own = slices(embed(replace(source, config=config), LOSSES[WALKED]), names)
     return pd.DataFrame([
         {**_split(source), **shares, **_scores(joined(own, shares), y)}
         for shares in shares_grid(names)

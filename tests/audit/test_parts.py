@@ -15,7 +15,7 @@ from maclcore.config import Config
 from maclcore.evaluation.relevance import METRICS
 from maclcore.evaluation.retrieval import evaluate
 from maclcore.experiments.choosing import WALKED, parts_of
-from maclcore.experiments.winner import CHOSEN, PROPOSED, SHORT
+from maclcore.experiments.winner import CHOSEN, PROPOSED, SHORT, WEIGHTS, winner
 from maclcore.losses import LOSSES, build_loss
 from maclcore.losses.registry import LossModule
 from maclcore.models.network import Head
@@ -43,6 +43,11 @@ def own(name, z, prototypes):
     """Of a registered loss, with the parameters that it has as a part."""
     args = [prototypes] if LOSSES[name].needs_prototypes else []
     return LOSSES[name].function(z, Y, *args, **parts.params_of(name)).item()
+
+
+def test_the_front_is_of_a_training_as_winner_has_it():
+    wanted = {config.loss: config for config in winner("frozen", "dlrsd", (1,), weights=WEIGHTS)}
+    assert parts.config_of("dlrsd", 1).but(loss=WALKED, epochs=100) == wanted[WALKED]
 
 
 def test_settings_are_those_of_the_loss_that_is_taken_apart():
@@ -157,7 +162,15 @@ def test_each_variant_is_searched_by_what_it_has(source):
 
 def test_rows_say_what_was_trained_and_the_front_begins_and_ends_in_slices(source):
     here = source()
-    rows, front = parts.dissected(here), parts.walked(here)
+    trained = {}
+
+    def embed(one, loss):
+        trained[loss.name] = one.config
+        return parts.embedded(replace(one, config=one.config.but(epochs=2)), loss)
+
+    rows, front = parts.dissected(here), parts.walked(here, embed)
+    [config] = trained.values()
+    assert config == here.config.but(loss=WALKED, epochs=100)
     assert tuple(rows) == parts.COLUMNS and tuple(front) == parts.FRONT
     assert not rows.duplicated(["variant", "searched by"]).any() and len(front) == 165
     names = parts_of(WALKED)
