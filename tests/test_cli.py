@@ -1,5 +1,6 @@
 """The command line, called in-process on a small archive of the user's own."""
 
+import shutil
 from urllib.error import URLError
 
 import numpy as np
@@ -81,10 +82,11 @@ def test_a_dry_run_lists_and_computes_nothing(archive, capsys):
 
 
 def test_one_command_sweeps_all_experiments_on_several_archives(archive, capsys):
-    words = ["--archive", str(archive), "synthetic", "--seeds", "0", "1", "--dry-run"]
+    other = shutil.copytree(archive, archive.with_name("yours"))
+    words = ["--archive", str(archive), str(other), "--seeds", "0", "1", "--dry-run"]
     expected = {
         config.run_id
-        for name in (str(archive), "synthetic")
+        for name in (str(archive), str(other))
         for experiment in EXPERIMENTS.values()
         for config in experiment("smoke", name, (0, 1))
     }
