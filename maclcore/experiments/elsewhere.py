@@ -65,20 +65,18 @@ def against_best(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(list(found.values()), index)
 
 
-def said(gaps: pd.DataFrame) -> str:
-    """In how many conditions the proposed loss is above the best of the others, and where below."""
-    told = []
+def said(gaps: pd.DataFrame) -> tuple[str, str]:
+    """In how many conditions the proposed loss is above the best of the others, in a line; and in
+    which it is below."""
+    short, told = [], []
     for group, part in gaps.groupby(level="group", sort=False):
-        counts = side(part).value_counts()
-        below = [
-            f"{title(where)}, {condition}: {interval(row)} to {method_label(row['rival'])}"
-            for (where, _, condition), row in part[side(part) == "behind"].iterrows()
+        above, below = (part[side(part) == word] for word in ("ahead", "behind"))
+        short.append(f"in the {group} in {share(len(above), len(part))}")
+        told += [
+            f"{group}, {title(where)}, {condition}: {interval(row)} to {method_label(row['rival'])}"
+            for (where, _, condition), row in below.iterrows()
         ]
-        lost = f" ({'; '.join(below)})" if below else ""
-        told.append(
-            f"in {group} it is above the best of them in "
-            f"{share(counts.get('ahead', 0), len(part))} conditions and below in "
-            f"{counts.get('behind', 0)}{lost}"
-        )
-    others = listed(method_label(name) for name in NAMES if name != PROPOSED)
-    return f"Against {others}: {'; '.join(told)}."
+    line = (
+        f"Of the conditions {method_label(PROPOSED)} is above the best other loss {listed(short)}."
+    )
+    return line, f"It is below it in these: {'; '.join(told)}." if told else "It is below in none."

@@ -80,10 +80,10 @@ def test_the_rival_is_the_best_other_of_each_condition_and_group(stored):
     assert gaps.loc[("DLRSD*", five, "32 px"), "difference"] == pytest.approx(0.03, abs=2e-3)
     assert gaps.loc[("DLRSD*", two, "32 px"), "difference"] == pytest.approx(-0.01, abs=2e-3)
     assert (gaps["low"] <= gaps["difference"]).all() and (gaps["replicates"] == 2).all()
-    told = elsewhere.said(gaps)
-    assert f"in {five} it is above the best of them in 1 of 4 conditions" in told
-    assert f"{elsewhere.OTHER}, one label: −3.0" in told and "to LMSC" in told
-    assert f"in {two} it is above the best of them in none of 4 conditions" in told
+    short, told = elsewhere.said(gaps)
+    assert f"in the {five} in 1 of 4 and in the {two} in none of 4" in short
+    assert f"{five}, {elsewhere.OTHER}, one label: −3.0" in told and "to LMSC" in told
+    assert told.count(" to ") == 3 and f"{two}, DLRSD\\*, 32 px: −" in told
 
 
 def test_a_store_without_such_rows_has_nothing_to_say(stored):
