@@ -10,7 +10,7 @@ from maclcore.experiments.stability import NAMES
 from maclcore.experiments.tables import of_experiments
 from maclcore.experiments.winner import PROPOSED, WEIGHTS
 from maclcore.experiments.winning import side
-from maclcore.experiments.words import interval, listed, share, title
+from maclcore.experiments.words import counted, interval, listed, share, title
 from maclcore.losses import method_label
 from maclcore.store import collect, per_query
 
@@ -66,8 +66,8 @@ def against_best(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def said(gaps: pd.DataFrame) -> tuple[str, str]:
-    """In how many conditions the proposed loss is above the best of the others, in a line; and in
-    which it is below."""
+    """In how many conditions the proposed loss is above the best of the others, in a line; in which
+    it is below, and what was trained."""
     short, told = [], []
     for group, part in gaps.groupby(level="group", sort=False):
         above, below = (part[side(part) == word] for word in ("ahead", "behind"))
@@ -79,4 +79,5 @@ def said(gaps: pd.DataFrame) -> tuple[str, str]:
     line = (
         f"Of the conditions {method_label(PROPOSED)} is above the best other loss {listed(short)}."
     )
-    return line, f"It is below it in these: {'; '.join(told)}." if told else "It is below in none."
+    lost = f"It is below it in these: {'; '.join(told)}." if told else "It is below in none."
+    return line, f"{lost} Heads alone, {counted(int(gaps['replicates'].max()), 'split')}."

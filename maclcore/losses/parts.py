@@ -31,19 +31,24 @@ def parts(name: str, *of: Part) -> Callable[..., Tensor]:
 
     ValueError for fewer columns than parts, and for shares or `hold` that are not positive.
     """
-    names = [part.loss.__name__ for part in of]
-    options = {
-        f"{part.loss.__name__}_{key}": part.defaults.get(key, parameter.default)
-        for part in of
-        for key, parameter in inspect.signature(part.loss).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and key not in ("check", "keys", "key_labels")
-    }
-    shares = {part.loss.__name__: part.share for part in of}
     takes = {part.loss.__name__: inspect.signature(part.loss).parameters for part in of}
+    shares = {part.loss.__name__: part.share for part in of}
+    own = {
+        part.loss.__name__: {
+            key: part.defaults.get(key, parameter.default)
+            for key, parameter in takes[part.loss.__name__].items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+            and key not in ("check", "keys", "key_labels")
+        }
+        for part in of
+    }
+    options = {f"{part}_{key}": value for part in own for key, value in own[part].items()}
     prototyped = any("prototypes" in parameters for parameters in takes.values())
 
     def loss(z: Tensor, y: Array, *args, check=True, hold=10.0, **params) -> Tensor:
-        given = {key: params.pop(key, share) for key, share in shares.items()}
+        if unknown := params.keys() - shares.keys() - options.keys():
+            raise TypeError(f"{name}() got an unexpected keyword argument {min(unknown)!r}")
+        given = {key: params.get(key, share) for key, share in shares.items()}
         if not all(0 < value < math.inf for value in (*given.values(), hold)):
             raise ValueError(f"shares and hold must be positive, got {given} and hold={hold}")
         if z.ndim == 2 and z.shape[1] < len(of):
@@ -53,14 +58,10 @@ def parts(name: str, *of: Part) -> Callable[..., Tensor]:
         columns = z.tensor_split(len(of), dim=1)
         of_labels = args[0].tensor_split(len(of), dim=1) if prototyped else [None] * len(of)
         total = z.new_zeros(())
-        for part, key, slice_, prototypes in zip(of, names, columns, of_labels, strict=True):
-            own = {
-                option.removeprefix(f"{key}_"): params.get(option, default)
-                for option, default in options.items()
-                if option.startswith(f"{key}_")
-            }
+        for part, key, slice_, prototypes in zip(of, own, columns, of_labels, strict=True):
             also = [prototypes] if "prototypes" in takes[key] else []
-            total = total + part.loss(F.normalize(slice_, dim=1), y, *also, check=False, **own)
+            with_ = {k: params.get(f"{key}_{k}", default) for k, default in own[key].items()}
+            total = total + part.loss(F.normalize(slice_, dim=1), y, *also, check=False, **with_)
             share = given[key] / sum(given.values())
             off = torch.linalg.vecdot(slice_, slice_) - share
             total = total + hold * off.square().mean()
@@ -74,6 +75,6 @@ def parts(name: str, *of: Part) -> Callable[..., Tensor]:
         Keyword("check", default=True),
     ])  # fmt: skip
     loss.__name__ = loss.__qualname__ = name
-    loss.__doc__ = f"{' ‖ '.join(names)}, each on a part of the embedding: see `parts`."
+    loss.__doc__ = f"{' ‖ '.join(own)}, each on a part of the embedding: see `parts`."
     loss.weights, loss.layout = None, "images"
     return loss

@@ -365,3 +365,9 @@ def test_an_embedding_of_fewer_columns_than_parts_is_refused():
 def test_an_unknown_parameter_names_the_nearest():
     with pytest.raises(TypeError, match="graded_temperature"):
         build_loss("graded_lmsc", STATS, embedding_dim=4, graded_temprature=1)
+
+
+def test_the_function_itself_takes_no_unknown_parameter():
+    z, y = torch.eye(4)[:3], torch.ones(3, 2, dtype=torch.bool)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'lmsc_temprature'"):
+        LOSSES["graded_lmsc"].function(z, y, torch.ones(2, 4), lmsc_temprature=0.1)
