@@ -131,8 +131,8 @@ def also(found: Standing) -> str:
     what, size = protocol(found).split(", ", 1)
     return (
         f"* With **{what}** ({size}) it is {_place(found)} of {len(ranks)} by mean rank, "
-        f"{ranks[found.loss]:.1f}; above the best rival of the column in {ahead} of {len(best)} "
-        f"and below in {behind}{_lost(best)}."
+        f"{ranks[found.loss]:.1f}{_before(found)}; above the best rival of the column in {ahead} "
+        f"of {len(best)} and below in {behind}{_lost(best)}."
     )
 
 

@@ -74,6 +74,7 @@ def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
 
 def test_it_is_not_first_where_another_leads():
     found = standing_of({"lproto": 0.05, PROPOSED: 0.02})
+    assert f"2nd of {MANY} by mean rank, 2.0, behind LProto (1.0); above" in advice.also(found)
     said = advice.answer(found)
     assert f"It is **2nd of {MANY}** by mean rank over 14 columns, 2.0, behind LProto (1.0)" in said
     assert f"{len(found.rivals)} losses of the papers is LProto, 1.0" in said
