@@ -65,6 +65,13 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
         {"graded_temperature": 0.2, "lproto_temperature": 0.2},
         {"lproto_temperature": 0.5},
     ),
+    "balanced_parts": (
+        {},
+        {"hap": 0.5, "oml": 0.375},
+        {"hap": 0.25, "oml": 0.625},
+        {"hap": 0.25, "lproto": 0.25},
+        {"hap": 0.5, "lproto": 0.0},
+    ),
 }
 
 #: the best setting of each loss by `choice`, frozen before any test split was looked at
@@ -110,7 +117,7 @@ def winner_choice(
         for seed in seeds
         for loss, trials in TRIALS.items()
         for params in trials
-        if seed not in CHOICE[1:] or not second or written(params) in second[loss]
+        if seed not in CHOICE[1:] or loss not in second or written(params) in second[loss]
     ]
 
 

@@ -17,19 +17,23 @@ class Part(NamedTuple):
     """One of the losses of `parts`."""
 
     loss: Callable  #: of the registry
-    share: float  #: of the squared length, and so of the cosine of two embeddings; > 0
+    share: float  #: of the cosine by which one retrieves; of 0 it trains the layers below alone
     defaults: dict[str, Any] = {}  #: instead of the loss's own
 
 
 def parts(name: str, *of: Part) -> Callable[..., Tensor]:
-    """The loss Σ_k L_k(ẑ_k) + hold · mean_i Σ_k (|z_ik|² - w_k)², w the shares, as a function.
+    """The loss Σ_k L_k(ẑ_k) + hold · mean_i Σ_k (|z_ik|² - 1/K)², K parts, as a function.
 
-    z = [z_1, ..., z_K], so many columns each, ẑ_k their direction. As z is a unit row, its cosine
-    with another is Σ_k |z_ik| |z_jk| cos_k, about Σ_k w_k cos_k: whoever retrieves by the whole
-    need not know of parts. Shares are parameters by the names of the losses, of any sum; those of a
-    loss are `NAME_PARAMETER`: `graded_temperature`. Prototypes (L, D) are divided as z is.
+    z = [z_1, ..., z_K], so many columns each, ẑ_k their direction. All parts train at one length,
+    so that each moves the layers below alike. One retrieves by z_k √(K w_k), made unit rows, w the
+    shares: `lengths(D, **params)` has the factors (D,), None where shares are equal, and a training
+    puts them into the network's last layer when it is over. The cosine is then about Σ_k w_k cos_k:
+    whoever retrieves by the whole need not know of parts, and other shares need no other training.
+    Shares are parameters by the names of the losses, of any sum; those of a loss are
+    `NAME_PARAMETER`: `graded_temperature`. Prototypes (L, D) are divided as z is.
 
-    ValueError for fewer columns than parts, and for shares or `hold` that are not positive.
+    ValueError for fewer columns than parts, for a `hold` that is not positive, and for shares that
+    are negative or all 0.
     """
     takes = {part.loss.__name__: inspect.signature(part.loss).parameters for part in of}
     shares = {part.loss.__name__: part.share for part in of}
@@ -45,12 +49,26 @@ def parts(name: str, *of: Part) -> Callable[..., Tensor]:
     options = {f"{part}_{key}": value for part in own for key, value in own[part].items()}
     prototyped = any("prototypes" in parameters for parameters in takes.values())
 
+    def parted(params: dict[str, Any]) -> list[float]:
+        """The shares w_k, of sum 1."""
+        given = {key: params.get(key, share) for key, share in shares.items()}
+        if not (all(0 <= value < math.inf for value in given.values()) and sum(given.values())):
+            raise ValueError(f"shares must be 0 or more, and not all 0, got {given}")
+        return [value / sum(given.values()) for value in given.values()]
+
+    def lengths(width: int, **params) -> Tensor | None:
+        w = parted(params)
+        if len(set(w)) == 1:
+            return None
+        columns = torch.ones(width).tensor_split(len(of))
+        return torch.cat([c * math.sqrt(len(of) * w_k) for c, w_k in zip(columns, w, strict=True)])
+
     def loss(z: Tensor, y: Array, *args, check=True, hold=10.0, **params) -> Tensor:
         if unknown := params.keys() - shares.keys() - options.keys():
             raise TypeError(f"{name}() got an unexpected keyword argument {min(unknown)!r}")
-        given = {key: params.get(key, share) for key, share in shares.items()}
-        if not all(0 < value < math.inf for value in (*given.values(), hold)):
-            raise ValueError(f"shares and hold must be positive, got {given} and hold={hold}")
+        parted(params)
+        if not 0 < hold < math.inf:
+            raise ValueError(f"hold must be positive, got {hold}")
         if z.ndim == 2 and z.shape[1] < len(of):
             raise ValueError(f"{name} has {len(of)} parts, z has {z.shape[1]} columns")
         y = check_batch(z, y, check)
@@ -62,8 +80,7 @@ def parts(name: str, *of: Part) -> Callable[..., Tensor]:
             also = [prototypes] if "prototypes" in takes[key] else []
             with_ = {k: params.get(f"{key}_{k}", default) for k, default in own[key].items()}
             total = total + part.loss(F.normalize(slice_, dim=1), y, *also, check=False, **with_)
-            share = given[key] / sum(given.values())
-            off = torch.linalg.vecdot(slice_, slice_) - share
+            off = torch.linalg.vecdot(slice_, slice_) - 1 / len(of)
             total = total + hold * off.square().mean()
         return total
 
@@ -76,5 +93,5 @@ def parts(name: str, *of: Part) -> Callable[..., Tensor]:
     ])  # fmt: skip
     loss.__name__ = loss.__qualname__ = name
     loss.__doc__ = f"{' ‖ '.join(own)}, each on a part of the embedding: see `parts`."
-    loss.weights, loss.layout = None, "images"
+    loss.weights, loss.layout, loss.lengths = None, "images", lengths
     return loss

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maclcore.config import nearest
@@ -107,7 +108,7 @@ _GRADES = (
     r"\frac{1}{|\Theta|} \sum_{\theta \in \Theta} \frac{1}{|P_{i\theta}|} \sum_{p \in P_{i\theta}} "
 )
 _RANK = r"1 + \sum_{k \neq i, p} \sigma_\theta(s_{ik} - s_{ip})"
-_PARTS = r" + \lambda \sum_k (|z_{ik}|^2 - w_k)^2"
+_PARTS = r" + \lambda \sum_k (|z_{ik}|^2 - 1/K)^2"
 _INFONCE = _LOG_P.replace(r"\log", r"-\log").replace("s_{ip}", "s_{i,t(i)}")
 _WG = r"-\frac{1}{|\mathbf{y}_i|} "
 
@@ -173,6 +174,13 @@ four_parts = parts(
     Part(hap, 0.25),
     Part(lproto, 0.25),
     Part(oml, 0.25),
+)
+balanced_parts = parts(
+    "balanced_parts",
+    Part(graded, 0.0, {"temperature": 0.3}),
+    Part(hap, 0.375),
+    Part(lproto, 0.125),
+    Part(oml, 0.5),
 )
 
 for _entry in (
@@ -295,6 +303,11 @@ for _entry in (
         r"L^\text{Graded}(\hat z_{i1}) + L^\text{H-AP}(\hat z_{i2}) + L^\text{LProto}(\hat z_{i3}) "
         r"+ L^\text{OML}(\hat z_{i4})" + _PARTS, _OURS, *_NO_CODE,
     ),
+    Loss(
+        "balanced_parts", "Balanced parts", "#443399", balanced_parts,
+        r"L^\text{Graded}(\hat z_{i1}) + L^\text{H-AP}(\hat z_{i2}) + L^\text{LProto}(\hat z_{i3}) "
+        r"+ L^\text{OML}(\hat z_{i4})" + _PARTS, _OURS, *_NO_CODE,
+    ),
     *ENTRIES,
 ):  # fmt: skip
     register(_entry)
@@ -341,6 +354,14 @@ class LossModule(nn.Module):
         if loss.needs_prototypes:
             prototypes = torch.empty(len(stats.label_names), embedding_dim)
             self.prototypes = nn.Parameter(nn.init.xavier_uniform_(prototypes))
+        lengths = getattr(loss.function, "lengths", None)
+        found = None if lengths is None else lengths(embedding_dim, **self.params)
+        self.register_buffer("lengths", found, persistent=False)
+
+    def settled(self, z: Tensor) -> Tensor:
+        """Embeddings (N, D) by which one retrieves, of trained ones: z, or of a loss in parts of
+        unequal shares (`parts`) z times its `lengths`, as unit rows."""
+        return z if self.lengths is None else F.normalize(z * self.lengths.to(z), dim=1)
 
     def forward(self, z: Tensor, y: Array, **keys: Tensor) -> Tensor:
         """The loss of a batch; `keys` and `key_labels` from a momentum encoder, if there is one."""

@@ -23,6 +23,12 @@ class Head(nn.Sequential):
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(super().forward(features).float(), dim=1)
 
+    @torch.no_grad()
+    def stretch(self, by: Tensor) -> None:
+        """Multiply the columns of its embeddings by (D,), before they are made unit rows."""
+        self[2].weight.mul_(by[:, None])
+        self[2].bias.mul_(by)
+
 
 class LabelHead(nn.Sequential):
     """Features (N, F) to a logit a label (N, L): standardised, Linear-ReLU-Linear, float32.

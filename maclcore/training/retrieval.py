@@ -113,7 +113,7 @@ class Retrieval(Method):
 
     def validate(self) -> dict[str, float]:
         index = self.source.split.validation
-        z, _ = self.inputs.embed(self.model, index)
+        z = self.loss.settled(self.inputs.embed(self.model, index)[0])
         return {**evaluate(z, self.source.known[index]).summary(), **collapse(z)}
 
     def explain(self, batch: Tensor) -> str:
@@ -126,6 +126,8 @@ class Retrieval(Method):
 
     def outcome(self) -> Outcome:
         """How good it is on the test split, and what to keep of it."""
+        if self.loss.lengths is not None:
+            self.model.head.stretch(self.loss.lengths)
         index, frozen = self.source.split.test, self.source.config.frozen_views
         y, (z, h) = self.source.archive.labels[index], self.inputs.embed(self.model, index)
         state, trained = self.model.state_dict(), "head." if frozen else ""

@@ -11,6 +11,7 @@ from references import STATS, Y, Z, jac, module_of
 from maclcore.labels import LabelStatistics
 from maclcore.losses import LOSSES, build_loss, graded, oml, pairs, ranks
 from maclcore.losses.parts import Part, parts
+from maclcore.models.network import Head
 
 OURS = ("graded", "gain", "soft_jaccard", "hap", "smooth_ap", "graded_lmsc", "four_parts")
 SETS = [set(np.flatnonzero(row)) for row in Y.numpy()]
@@ -309,11 +310,39 @@ def test_parts_see_their_columns_alone_and_their_shares_are_held():
     held = 10 * ((length - 0.5).square() + (1 - length - 0.5).square()).mean()
     expected = graded(u, y, temperature=0.2) + of_v + held
     assert module(z, y).item() == pytest.approx(expected.item(), abs=1e-12)
-    uneven = own("graded_lmsc", y, 8, graded=3, lmsc=1, hold=2.0)
+    uneven = own("graded_lmsc", y, 8, graded=3, lmsc=1, hold=2.0)  # shares act after training
     uneven.prototypes = module.prototypes
-    held = 2 * ((length - 0.75).square() + (1 - length - 0.25).square()).mean()
+    held = 2 * ((length - 0.5).square() + (1 - length - 0.5).square()).mean()
     expected = graded(u, y, temperature=0.2) + of_v + held
     assert uneven(z, y).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("shares", [(3, 1), (0, 1), (0.2, 0.6)])
+def test_settled_rows_have_the_shares_in_their_cosine(shares):
+    z, y = batch(7, seed=9)
+    halves = torch.cat([F.normalize(part, dim=1) for part in z.split(4, dim=1)], dim=1) * 0.5**0.5
+    module = own("graded_lmsc", y, 8, graded=shares[0], lmsc=shares[1])
+    settled = module.settled(halves)
+    assert settled.norm(dim=1).tolist() == pytest.approx([1] * 7)
+    cosines = [part @ part.T for part in (halves[:, :4] * 2**0.5, halves[:, 4:] * 2**0.5)]
+    expected = (shares[0] * cosines[0] + shares[1] * cosines[1]) / sum(shares)
+    assert torch.allclose(settled @ settled.T, expected, atol=1e-6)
+    head = Head(5, 8).double()
+    features = torch.randn(7, 5, dtype=torch.float64)
+    wanted = module.settled(head(features))
+    head.stretch(module.lengths.double())
+    assert torch.allclose(head(features), wanted, atol=1e-6)
+
+
+def test_equal_shares_and_undivided_losses_leave_embeddings_as_they_are():
+    z, y = batch(7, seed=9)
+    for name, params in (
+        ("graded_lmsc", {}),
+        ("graded_lmsc", {"graded": 2, "lmsc": 2}),
+        ("oml", {}),
+    ):
+        module = own(name, y, 8, **params)
+        assert module.lengths is None and module.settled(z) is z
 
 
 def test_the_cosine_of_the_whole_is_that_of_the_parts_by_their_shares():
@@ -333,6 +362,8 @@ def test_parts_have_the_parameters_of_their_losses():
         0.25, 0.25, 0.25, 0.25, 10.0,
     ]  # fmt: skip
     assert LOSSES["four_parts"].needs_prototypes
+    balanced = LOSSES["balanced_parts"].defaults
+    assert [balanced[name] for name in ("graded", "hap", "lproto", "oml")] == [0, 0.375, 0.125, 0.5]
     mine = parts("mine", Part(LOSSES["gain"].function, 1.0), Part(oml, 2.0))
     assert "prototypes" not in mine.__signature__.parameters
 
@@ -347,7 +378,9 @@ def test_parts_have_the_parameters_of_their_losses():
         ("smooth_ap", {"levels": "2"}, "numbers in \\[0, 1\\]"),
         ("hap", {"temperature": 0}, "temperature must be positive"),
         ("soft_jaccard", {"target_temperature": -1}, "target_temperature must be positive"),
-        ("graded_lmsc", {"graded": 0.0}, "must be positive"),
+        ("graded_lmsc", {"graded": -0.1}, "shares must be 0 or more"),
+        ("graded_lmsc", {"graded": float("inf")}, "shares must be 0 or more"),
+        ("graded_lmsc", {"graded": 0.0, "lmsc": 0.0}, "not all 0"),
         ("graded_lmsc", {"hold": 0.0}, "must be positive"),
         ("graded_lmsc", {"lmsc_temperature": 0.0}, "temperature must be positive"),
     ],
