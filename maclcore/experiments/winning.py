@@ -95,11 +95,14 @@ class Standing:
 
 
 def whole(rows: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Those of a profile and of `WEIGHTS`, of each archive's seeds that have every method."""
+    """Those of a profile and of `WEIGHTS`, of each archive's seeds that have every method that the
+    profile has; none where it lacks the proposed loss or a rival."""
     rows = rows[(rows["profile"] == profile) & (rows["weights"] == WEIGHTS)]
+    if not {PROPOSED, *RIVALS} <= set(rows["loss"]):
+        rows = rows.iloc[:0]
     many = rows.groupby(["archive", "seed"])["loss"].transform("nunique")
     place = rows["archive"].map({name: i for i, name in enumerate(ORDER)})
-    rows = rows.assign(place=place)[many == len(CHOSEN) + 3]  # chance, frozen, oracle
+    rows = rows.assign(place=place)[many == rows["loss"].nunique()]
     return rows.sort_values(["place", "seed"], kind="stable").drop(columns="place")
 
 
@@ -128,8 +131,9 @@ def kin_gaps(values: pd.DataFrame) -> pd.DataFrame:
     means = values.groupby(level=statistics.REPLICATE).mean().mean().unstack("metric")
     means = means[[name not in KIN and name in LOSSES for name in means.index]]
     best = [(metric, means[metric].idxmax()) for metric in METRICS]
-    mine = [(metric, loss) for metric in METRICS for loss in KIN]
-    rival = values[[pair for pair in best for _ in KIN]].to_numpy()
+    kin = [loss for loss in KIN if loss in values.columns.unique("loss")]
+    mine = [(metric, loss) for metric in METRICS for loss in kin]
+    rival = values[[pair for pair in best for _ in kin]].to_numpy()
     table = statistics.summary(values[mine] - rival).rename(columns={"mean": "difference"})
     return table[["difference", "low", "high"]]
 

@@ -178,9 +178,9 @@ four_parts = parts(
 balanced_parts = parts(
     "balanced_parts",
     Part(graded, 0.0, {"temperature": 0.3}),
-    Part(hap, 0.375),
+    Part(hap, 0.5),
     Part(lproto, 0.125),
-    Part(oml, 0.5),
+    Part(oml, 0.375),
 )
 
 for _entry in (

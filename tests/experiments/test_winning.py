@@ -167,6 +167,9 @@ def test_only_whole_seeds_of_the_pretrained_network_count_in_the_order_of_archiv
         "dlrsd": [0, 1, 2], "ml_aid": [0, 1],
     }  # fmt: skip
     assert winning.whole(runs, "frozen").empty
+    assert winning.whole(runs[runs["loss"] != "oml"], "quick").empty
+    fewer = runs[runs["loss"] != KIN]  # a candidate that no seed has is asked of none
+    assert len(winning.whole(fewer, "quick")) == len(fewer)
 
 
 def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
