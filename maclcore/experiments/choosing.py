@@ -2,8 +2,8 @@
 
 winner_choice.csv  a run of `winner_choice` on a validation part: loss, setting, split_seed,
                    archive, the metrics (`winner.measure`)
-front.csv          a training by `WALKED`, searched with its parts at other shares: the shares
-                   by the losses' names, archive, split_seed, the metrics (`audit.parts`)
+front.csv          a training by the proposed loss, searched with its parts at other shares: the
+                   shares by the losses' names, archive, split_seed, the metrics (`audit.parts`)
 parts.csv          a loss alone, in all parts, in a sum: variant, searched by, archive,
                    split_seed, the metrics (`audit.parts`)
 levers.csv         a run with something else changed, such as the batch, on a validation part:
@@ -27,8 +27,8 @@ FILES = ("winner_choice", "front", "parts", "levers")
 SYMBOLS = {"temperature": "τ", "alpha": "α", "soft_weight": "λ"}
 #: what a front lies between: any shared label, or the right set of labels
 LOOSE, STRICT = "nDCG(sim)@100", "mAP@0.6"
-#: the loss whose shares walk it: of those in parts the one that has OML's, the loosest
-WALKED = "four_parts"
+#: the loss that `parts.csv` takes apart: of those in parts the one that has the fewest
+HALVES = "graded_lmsc"
 MEAN = "mean of seven"
 #: of the archives of the runs, which the tables have by their names
 TITLES = {"dlrsd": "DLRSD*", "ucm_multilabel": "UC Merced", "ml_aid": "ML-AID 150 px"}
@@ -176,8 +176,8 @@ def at_an_end() -> list[str]:
 def front_curve(front: pd.DataFrame) -> pd.DataFrame:
     """Of the shares that are searched with those that no others beat in both `LOOSE` and `STRICT`:
     rows (archive, shares), means over splits in percent, from the loosest to the strictest."""
-    named = front.rename(columns={part: method_label(part) for part in parts_of(WALKED)})
-    names = [method_label(part) for part in parts_of(WALKED)]
+    named = front.rename(columns={part: method_label(part) for part in parts_of(PROPOSED)})
+    names = [method_label(part) for part in parts_of(PROPOSED)]
     shares = [
         ", ".join(f"{name} {share:g}" for name, share in row.items() if share > 0)
         for row in named[names].to_dict("records")
@@ -193,8 +193,8 @@ def front_curve(front: pd.DataFrame) -> pd.DataFrame:
 def front_own(front: pd.DataFrame) -> pd.DataFrame:
     """The shares with which it was trained: a row an archive, means over splits in percent; none
     where they were not searched with."""
-    params = {**LOSSES[WALKED].defaults, **CHOSEN[WALKED]}
-    own = pd.Series({part: params[part] for part in parts_of(WALKED)}, dtype=float)
+    params = {**LOSSES[PROPOSED].defaults, **CHOSEN[PROPOSED]}
+    own = pd.Series({part: params[part] for part in parts_of(PROPOSED)}, dtype=float)
     same = (front[own.index] - own / own.sum()).abs().max(axis=1) < 1e-6
     return 100 * front[same].groupby("archive", sort=False)[[LOOSE, STRICT]].mean()
 
@@ -202,7 +202,7 @@ def front_own(front: pd.DataFrame) -> pd.DataFrame:
 def front_dots(front: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Every other loss on the splits of the front, of rows of `collect()`: rows (archive, loss),
     means in percent; none where these have other splits."""
-    others = runs[runs["loss"].isin([loss for loss in CHOSEN if loss != WALKED])]
+    others = runs[runs["loss"].isin([loss for loss in CHOSEN if loss != PROPOSED])]
     others = others[others["split_seed"].isin(front["split_seed"])]
     return 100 * others.groupby(["archive", "loss"], sort=False)[[LOOSE, STRICT]].mean()
 
@@ -234,7 +234,7 @@ def measured_on(table: pd.DataFrame) -> str:
 
 def variant(name: str) -> str:
     """A variant of `parts.csv` in words."""
-    if name == PROPOSED:
+    if name == HALVES:
         return "in parts"
     if name.endswith("_in_all"):
         return f"{method_label(name.removesuffix('_in_all'))} in all parts"
@@ -243,8 +243,8 @@ def variant(name: str) -> str:
 
 def parts_table(parts: pd.DataFrame, archive: str) -> pd.DataFrame:
     """Variants × metrics of one archive in percent, means over splits: those that are searched
-    whole, and of the proposed loss each part as well."""
-    own = parts["variant"] == PROPOSED
+    whole, and of the loss in parts each part as well."""
+    own = parts["variant"] == HALVES
     part = parts[(parts["archive"] == archive) & (own | (parts["searched by"] == "whole"))]
     words = [
         variant(name) if by == "whole" else f"in parts, searched by {method_label(by)}'s"

@@ -58,12 +58,12 @@ TRIALS: Mapping[str, tuple[Mapping[str, Param], ...]] = {
         {"graded_temperature": first, "lmsc_temperature": second}
         for first, second in ((0.2, 0.1), (0.2, 0.3), (0.3, 0.1), (0.3, 0.3), (0.3, 0.5))
     ),
-    "four_parts": (
+    "four_parts": (  # equal shares; others are those of the next loss
         {},
-        {"graded": 0.1, "hap": 0.3, "lproto": 0.2, "oml": 0.4},
-        {"graded": 0.2, "hap": 0.3, "lproto": 0.2, "oml": 0.3},
         {"graded_temperature": 0.2, "lproto_temperature": 0.2},
         {"lproto_temperature": 0.5},
+        {"hap_temperature": 0.1},
+        {"oml_temperature": 0.05},
     ),
     "balanced_parts": (
         {},
@@ -108,8 +108,8 @@ def winner_choice(
 ) -> list[Config]:
     """Which setting of each loss? `TRIALS` on splits 100 to 104; only validation parts count.
 
-    90 runs a seed; for splits 101 to 104, once the first has been tried, the best two settings of
-    each loss, 36 runs.
+    95 runs a seed; for splits 101 to 104, once the first has been tried, the best two settings of
+    each loss, 38 runs.
     """
     second = finalists()
     return [
@@ -183,7 +183,7 @@ def winner(
     profile: str, archive: str, seeds: Iterable[int] = (0,), **overrides: Any
 ) -> list[Config]:
     """Which loss should one use? Every loss at its setting of `CHOSEN`, between chance, frozen and
-    oracle; each seed has its own split. 21 runs a seed.
+    oracle; each seed has its own split. 22 runs a seed.
     """
     small = {"image_size": 64, **overrides}
     rows = [("chance", {}), ("frozen", {}), *CHOSEN.items(), ("oracle", {})]

@@ -40,7 +40,7 @@ def test_every_setting_of_a_loss_has_words_of_its_own():
     assert choosing.setting("macl", TRIALS["macl"][2]) == "α = −0.5, τ = 0.3, w = 1"
     halves = choosing.setting("graded_lmsc", {"graded_temperature": 0.3})
     assert halves == "Graded τ = 0.3, LMSC τ = 0.1"
-    assert ", OML 0.4, " in choosing.setting("four_parts", {"oml": 0.4})
+    assert ", OML 0.4" in choosing.setting("balanced_parts", {"oml": 0.4})
 
 
 def test_a_recipe_names_parts_shares_and_temperatures():
@@ -85,14 +85,14 @@ def test_a_best_temperature_at_an_end_of_those_tried_is_told(tau, told, monkeypa
     assert choosing.how_chosen(choice_of()).endswith(told)
 
 
-WALKED = choosing.parts_of(choosing.WALKED)
+SHARES = choosing.parts_of(PROPOSED)
 
 
 def front_of():
     """Three searches of one training, of which the last is beaten, and another one's archive."""
     rows = [
-        row(0.8, archive="dlrsd", split_seed=split, **dict.fromkeys(WALKED, 0.0))
-        | {WALKED[0]: share, WALKED[-1]: 1 - share, choosing.LOOSE: loose, choosing.STRICT: strict}
+        row(0.8, archive="dlrsd", split_seed=split, **dict.fromkeys(SHARES, 0.0))
+        | {SHARES[0]: share, SHARES[-1]: 1 - share, choosing.LOOSE: loose, choosing.STRICT: strict}
         for share, loose, strict in ((1.0, 0.7, 0.6), (0.0, 0.8, 0.5), (0.5, 0.75, 0.45))
         for split in (0, 1)
     ]
@@ -101,24 +101,24 @@ def front_of():
 
 def test_the_front_is_what_no_other_share_beats_from_loose_to_strict():
     curve = choosing.front_curve(front_of())
-    first, last = (f"{method_label(WALKED[i])} 1" for i in (-1, 0))
+    first, last = (f"{method_label(SHARES[i])} 1" for i in (-1, 0))
     assert curve.loc["dlrsd"].index.tolist() == [first, last]
     assert curve.loc[("dlrsd", first)].tolist() == pytest.approx([80, 50])
 
 
 def test_the_shares_of_the_training_are_found_where_they_were_searched_with():
-    params = {**LOSSES[choosing.WALKED].defaults, **CHOSEN[choosing.WALKED]}
-    whole = sum(params[part] for part in WALKED)
-    ends = front_of()[lambda t: t[WALKED[0]] != 0.5]
+    params = {**LOSSES[PROPOSED].defaults, **CHOSEN[PROPOSED]}
+    whole = sum(params[part] for part in SHARES)
+    ends = front_of()[lambda t: t[SHARES[0]] != 0.5]
     assert choosing.front_own(ends).empty
-    own = ends.iloc[:1].assign(**{part: params[part] / whole for part in WALKED})
+    own = ends.iloc[:1].assign(**{part: params[part] / whole for part in SHARES})
     found = choosing.front_own(pd.concat([ends, own]))
     assert found.loc["dlrsd"].tolist() == pytest.approx([70, 60])
 
 
 @pytest.mark.parametrize(("strict", "within"), [(0.4, "all 2"), (0.7, "1 of 2")])
 def test_what_lies_within_the_front_is_counted(strict, within):
-    values = {"oml": 0.4, "lproto": strict, choosing.WALKED: 0.9, "chance": 0.1}
+    values = {"oml": 0.4, "lproto": strict, PROPOSED: 0.9, "chance": 0.1}
     runs = pd.DataFrame([
         row(0.4, archive="dlrsd", loss=loss, split_seed=split)
         | {choosing.LOOSE: 0.75, choosing.STRICT: value}
@@ -136,17 +136,18 @@ def test_what_lies_within_the_front_is_counted(strict, within):
     assert none.empty and "within" not in choosing.front_said(curve, none)
 
 
-PARTS = choosing.parts_of(PROPOSED)
+PARTS = choosing.parts_of(choosing.HALVES)
 
 
 @pytest.mark.parametrize("gain", [0.02, -0.02])
 def test_parts_are_told_by_what_they_gain_on_each_other_way(gain):
     equal = f"{PARTS[0]}_in_all"
-    values = {PARTS[0]: 0.5, PARTS[1]: 0.55, "sum": 0.6, equal: 0.52, PROPOSED: 0.6 + gain}
+    values = {PARTS[0]: 0.5, PARTS[1]: 0.55, "sum": 0.6, equal: 0.52, choosing.HALVES: 0.6 + gain}
+    searched = {"variant": choosing.HALVES, "searched by": PARTS[1]}
     parts = pd.DataFrame(
         [row(value, variant=name, archive="ml_aid", split_seed=seed, **{"searched by": "whole"})
          for name, value in values.items() for seed in (0, 1)]
-        + [row(0.3, variant=PROPOSED, archive="ml_aid", split_seed=0, **{"searched by": PARTS[1]})]
+        + [row(0.3, archive="ml_aid", split_seed=0, **searched)]
         + [row(0.9, variant=equal, archive="ml_aid", split_seed=0, **{"searched by": "1"})]
     ).assign(**{choosing.MEAN: lambda t: t[list(METRICS)].mean(axis=1)})  # fmt: skip
     table, label = choosing.parts_table(parts, "ml_aid"), method_label(PARTS[1])
