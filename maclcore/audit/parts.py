@@ -4,7 +4,7 @@ A loss in parts could win because other losses train the layers below, because i
 one another in a search, or because it is divided at all. `variants` trains what tells these apart:
 each loss alone; the same loss in all parts; the sum of the losses on one embedding; losses whose
 layers are their own, put side by side; of two halves, the fewest parts that there are. The front is
-of the proposed loss. Measured once, where the archives are, on test splits: a
+of the loss that is proposed for heads. Measured once, where the archives are, on test splits: a
 dissection, by which nothing is chosen. Heads on frozen features of the trained ImageNet layers:
 
     python -c "from maclcore.audit import parts; parts.measure()"
@@ -28,8 +28,8 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.evaluation.relevance import METRICS
 from maclcore.evaluation.retrieval import evaluate
-from maclcore.experiments.choosing import HALVES, parts_of
-from maclcore.experiments.winner import PROPOSED, SHORT, WEIGHTS
+from maclcore.experiments.choosing import HALVES, WALKED, parts_of
+from maclcore.experiments.winner import SHORT, WEIGHTS
 from maclcore.losses import LOSSES
 from maclcore.losses.parts import Part, parts
 from maclcore.losses.registry import Loss, LossModule
@@ -50,7 +50,7 @@ SHARES = {name: WHOLE.defaults[name] for name in NAMES}
 #: what is trained, in the order of `parts.csv`
 VARIANTS = (*NAMES, HALVES, *(f"{name}_in_all" for name in NAMES), "sum", "apart", "apart_wide")
 COLUMNS = ("variant", "searched by", "archive", "split_seed", *METRICS, "config", "versions")
-FRONT = ("archive", "split_seed", *parts_of(PROPOSED), *METRICS)
+FRONT = ("archive", "split_seed", *parts_of(WALKED), *METRICS)
 
 
 def config_of(archive: str, seed: int, **overrides: Any) -> Config:
@@ -207,9 +207,9 @@ def dissected(source: Source, embed: Callable[[Source, Loss], Tensor] = embedded
 def walked(source: Source, embed: Callable[[Source, Loss], Tensor] = embedded) -> pd.DataFrame:
     """The rows of `front.csv` for one split: one training, searched with all `shares_grid`. It is
     as long as those of `winner`, beside which it is shown."""
-    y, names = source.archive.labels[source.split.test], parts_of(PROPOSED)
-    config = source.config.but(loss=PROPOSED, epochs=Config.from_profile("frozen").epochs)
-    own = slices(embed(replace(source, config=config), LOSSES[PROPOSED]), names)
+    y, names = source.archive.labels[source.split.test], parts_of(WALKED)
+    config = source.config.but(loss=WALKED, epochs=Config.from_profile("frozen").epochs)
+    own = slices(embed(replace(source, config=config), LOSSES[WALKED]), names)
     return pd.DataFrame([
         {**_split(source), **shares, **_scores(joined(own, shares), y)}
         for shares in shares_grid(names)
@@ -259,7 +259,7 @@ def stored(file: str) -> pd.DataFrame:
 
     parts.csv  a row a variant, what it is searched by, archive and split: metrics in [0, 1], what
                the configuration has beside defaults, versions
-    front.csv  one training by the proposed loss a split, searched with `shares_grid`: a row each
+    front.csv  one training by `WALKED` a split, searched with `shares_grid`: a row each
     """
     path = paths.ROOT / "results" / file
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(TABLES[file][1]))

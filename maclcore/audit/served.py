@@ -52,17 +52,22 @@ def measure() -> None:
         runs = runs[runs["loss"].isin(list(LOSSES))]
         for name, part in runs.groupby(ARCHIVE, sort=False):
             try:
-                found = of_archive(part)
+                found = of_archive(part, PROPOSED[profile])
             except ArchiveError:
                 continue
             seeds = _seeds(part)
-            about = {"profile": profile, "seeds": seeds, "proposed": PROPOSED, ARCHIVE: name}
+            about = {
+                "profile": profile,
+                "seeds": seeds,
+                "proposed": PROPOSED[profile],
+                ARCHIVE: name,
+            }
             tables.append(found.assign(**about))
     table = pd.concat(tables).reset_index(drop=True)
     write_csv(paths.results_root() / FILE, table.round(6))
 
 
-def of_archive(runs: pd.DataFrame, loss: str = PROPOSED) -> pd.DataFrame:
+def of_archive(runs: pd.DataFrame, loss: str) -> pd.DataFrame:
     """Rows of `measured()` for one archive's rows of `collect()`, profile and seeds aside. Raises
     as `breakdown.query_labels` does."""
     labels, counts = breakdown.query_labels(runs)
@@ -71,7 +76,7 @@ def of_archive(runs: pd.DataFrame, loss: str = PROPOSED) -> pd.DataFrame:
 
 
 def of_values(
-    values: pd.DataFrame, labels: pd.DataFrame, counts: pd.Series, loss: str = PROPOSED
+    values: pd.DataFrame, labels: pd.DataFrame, counts: pd.Series, loss: str
 ) -> pd.DataFrame:
     """The same of values of each query, columns (metric, loss) of one metric, the labels of the
     rows, and training images a label."""

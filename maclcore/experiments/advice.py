@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from maclcore.evaluation import statistics
-from maclcore.experiments.choosing import parts_of, validation_scores
+from maclcore.experiments.choosing import parts_of
 from maclcore.experiments.standing import GRADED
-from maclcore.experiments.winner import PROPOSED, TRIALS
-from maclcore.experiments.winning import Standing, against_best, dominance, seconds, side
+from maclcore.experiments.winner import TRIALS
+from maclcore.experiments.winning import Standing, against_best, dominance, seconds, side, validated
 from maclcore.experiments.words import (
     counted,
     interval,
@@ -86,17 +86,21 @@ def candidates(found: Standing) -> str:
     )
 
 
-def since_when(choice: pd.DataFrame) -> str:
-    """Whether the proposed loss was first on validation parts, or is proposed for its test."""
-    scores = validation_scores(choice)
-    if scores.index[0] == PROPOSED:
-        return "* It was first on the validation parts, too, before any test."
-    place = ordinal(scores.index.get_loc(PROPOSED) + 1)
+def since_when(found: Standing) -> str:
+    """Which loss the validation parts of these runs would have named, without any test."""
+    scores = validated(found)
+    mean = scores.mean(axis=1).sort_values(ascending=False)
+    first, second = (f"{method_label(str(name))} {mean[name]:.1f}" for name in mean.index[:2])
+    firsts = (scores.idxmax() == found.loss).sum()
+    place = mean.index.get_loc(found.loss)
+    named = (
+        f"the validation parts of these runs name it, too: {first}, before {second}"
+        if place == 0
+        else f"on the validation parts of these runs it is {ordinal(place + 1)}: {first} is first"
+    )
     return (
-        f"* **It is proposed since whole networks were tested**: on the validation parts, with "
-        f"heads alone, it was {place} and {method_label(str(scores.index[0]))} first. So its place "
-        "among the candidates proves nothing; what it gains on the losses of the papers is tested, "
-        "with all pairs of losses in mind."
+        f"* **Without any test** {named}, in means of the seven metrics; it is first on "
+        f"{share(firsts, scores.shape[1])} archives."
     )
 
 
@@ -130,9 +134,9 @@ def also(found: Standing) -> str:
     ahead, behind = ((side(best) == word).sum() for word in ("ahead", "behind"))
     what, size = protocol(found).split(", ", 1)
     return (
-        f"* With **{what}** ({size}) it is {_place(found)} of {len(ranks)} by mean rank, "
-        f"{ranks[found.loss]:.1f}{_before(found)}; above the best rival of the column in {ahead} "
-        f"of {len(best)} and below in {behind}{_lost(best)}."
+        f"* With **{what}** ({size}) **{method_label(found.loss)}** is {_place(found)} of "
+        f"{len(ranks)} by mean rank, {ranks[found.loss]:.1f}{_before(found)}; above the best rival "
+        f"of the column in {ahead} of {len(best)} and below in {behind}{_lost(best)}."
     )
 
 

@@ -2,7 +2,7 @@
 
 winner_choice.csv  a run of `winner_choice` on a validation part: loss, setting, split_seed,
                    archive, the metrics (`winner.measure`)
-front.csv          a training by the proposed loss, searched with its parts at other shares: the
+front.csv          a training by `WALKED`, searched with its parts at other shares: the
                    shares by the losses' names, archive, split_seed, the metrics (`audit.parts`)
 parts.csv          a loss alone, in all parts, in a sum: variant, searched by, archive,
                    split_seed, the metrics (`audit.parts`)
@@ -27,6 +27,8 @@ FILES = ("winner_choice", "front", "parts", "levers")
 SYMBOLS = {"temperature": "τ", "alpha": "α", "soft_weight": "λ"}
 #: what a front lies between: any shared label, or the right set of labels
 LOOSE, STRICT = "nDCG(sim)@100", "mAP@0.6"
+#: the loss whose shares walk it, with heads alone
+WALKED = PROPOSED["frozen"]
 #: the loss that `parts.csv` takes apart: of those in parts the one that has the fewest
 HALVES = "graded_lmsc"
 MEAN = "mean of seven"
@@ -85,7 +87,7 @@ def parts_of(loss: str) -> list[str]:
     return [key for key in LOSSES[loss].defaults if key in LOSSES]
 
 
-def recipe(loss: str = PROPOSED) -> pd.DataFrame:
+def recipe(loss: str) -> pd.DataFrame:
     """A row a part of a loss in parts at its chosen setting: its `share` of the embedding, its
     temperature `τ`, and what it is `from`."""
     params = {**LOSSES[loss].defaults, **CHOSEN[loss]}
@@ -147,7 +149,7 @@ def how_chosen(choice: pd.DataFrame) -> str:
     found = settings(choice)
     spread = found.groupby("loss")["first"].agg(lambda values: values.max() - values.min())
     best = validation_scores(choice)
-    place = best.index.get_loc(PROPOSED) + 1
+    place = best.index.get_loc(WALKED) + 1
     where = listed(named(archive) for archive in choice["archive"].unique())
     ahead = listed(f"{method_label(name)} {best[name]:.1f}" for name in best.index[:3])
     own = [{**LOSSES[loss].defaults, **CHOSEN[loss]} != LOSSES[loss].defaults for loss in CHOSEN]
@@ -156,7 +158,7 @@ def how_chosen(choice: pd.DataFrame) -> str:
         f"Within a loss the best of its settings is {spread.median():.1f} points above the worst "
         f"(median; mean of the seven metrics, {where}), {spread.max():.1f} at most; "
         f"{share(sum(own), len(own))} losses are not best as they are by default. On these "
-        f"validation parts the first three were {ahead}; {method_label(PROPOSED)} was number "
+        f"validation parts the first three were {ahead}; {method_label(WALKED)} was number "
         f"{place} of {len(best)}. The best temperature "
         f"is at an end of those tried with {listed(ends)}."
     )
@@ -176,8 +178,8 @@ def at_an_end() -> list[str]:
 def front_curve(front: pd.DataFrame) -> pd.DataFrame:
     """Of the shares that are searched with those that no others beat in both `LOOSE` and `STRICT`:
     rows (archive, shares), means over splits in percent, from the loosest to the strictest."""
-    named = front.rename(columns={part: method_label(part) for part in parts_of(PROPOSED)})
-    names = [method_label(part) for part in parts_of(PROPOSED)]
+    named = front.rename(columns={part: method_label(part) for part in parts_of(WALKED)})
+    names = [method_label(part) for part in parts_of(WALKED)]
     shares = [
         ", ".join(f"{name} {share:g}" for name, share in row.items() if share > 0)
         for row in named[names].to_dict("records")
@@ -193,8 +195,8 @@ def front_curve(front: pd.DataFrame) -> pd.DataFrame:
 def front_own(front: pd.DataFrame) -> pd.DataFrame:
     """The shares with which it was trained: a row an archive, means over splits in percent; none
     where they were not searched with."""
-    params = {**LOSSES[PROPOSED].defaults, **CHOSEN[PROPOSED]}
-    own = pd.Series({part: params[part] for part in parts_of(PROPOSED)}, dtype=float)
+    params = {**LOSSES[WALKED].defaults, **CHOSEN[WALKED]}
+    own = pd.Series({part: params[part] for part in parts_of(WALKED)}, dtype=float)
     same = (front[own.index] - own / own.sum()).abs().max(axis=1) < 1e-6
     return 100 * front[same].groupby("archive", sort=False)[[LOOSE, STRICT]].mean()
 
@@ -202,7 +204,7 @@ def front_own(front: pd.DataFrame) -> pd.DataFrame:
 def front_dots(front: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Every other loss on the splits of the front, of rows of `collect()`: rows (archive, loss),
     means in percent; none where these have other splits."""
-    others = runs[runs["loss"].isin([loss for loss in CHOSEN if loss != PROPOSED])]
+    others = runs[runs["loss"].isin([loss for loss in CHOSEN if loss != WALKED])]
     others = others[others["split_seed"].isin(front["split_seed"])]
     return 100 * others.groupby(["archive", "loss"], sort=False)[[LOOSE, STRICT]].mean()
 

@@ -8,12 +8,14 @@ from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments.choosing import TITLES
 from maclcore.experiments.stability import NAMES
 from maclcore.experiments.tables import of_experiments
-from maclcore.experiments.winner import PROPOSED, WEIGHTS
+from maclcore.experiments.winner import PROPOSED, RIVALS, WEIGHTS
 from maclcore.experiments.winning import side
 from maclcore.experiments.words import counted, interval, listed, share, title
 from maclcore.losses import method_label
 from maclcore.store import collect, per_query
 
+#: the proposed loss where heads alone train
+LOSS = PROPOSED["frozen"]
 #: of which metrics the mean is taken, in words
 GROUPS = {"five metrics of overlap": METRICS[2:], "two of any shared label": METRICS[:2]}
 #: archives of other labels, in words; all of them are one panel
@@ -22,11 +24,11 @@ OTHER = "other labels"
 LACKING = "No rows of `winner_stability` are in this store."
 
 
-def conditions(profile: str = "frozen") -> pd.DataFrame:
-    """The stored rows of the experiment, `named`, and for what they are compared with those of
-    `winner` of the same archives and seeds."""
+def conditions() -> pd.DataFrame:
+    """The stored rows of the experiment, heads alone, `named`, and for what they are compared with
+    those of `winner` of the same archives and seeds."""
     rows = collect()
-    rows = rows[(rows["profile"] == profile) & (rows["weights"] == WEIGHTS)]
+    rows = rows[(rows["profile"] == "frozen") & (rows["weights"] == WEIGHTS)]
     rows = of_experiments(("winner", "winner_stability"), rows)
     return named(rows[rows["loss"].isin(NAMES)])
 
@@ -47,7 +49,7 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_best(rows: pd.DataFrame) -> pd.DataFrame:
-    """The proposed loss minus the best of the others in each condition, in means of `GROUPS`: rows
+    """The proposed loss minus the best of its rivals in each condition, in means of `GROUPS`: rows
     (where, group, condition) with the `rival`, `difference`, its interval `low` to `high` over
     queries, seeds and splits, and how many `replicates` it has."""
     found = {}
@@ -56,8 +58,8 @@ def against_best(rows: pd.DataFrame) -> pd.DataFrame:
         for words, metrics in GROUPS.items():
             each = values[list(metrics)].T.groupby(level="loss").mean().T
             means = each.groupby(level=statistics.REPLICATE).mean().mean()
-            rival = means.drop(PROPOSED).idxmax()
-            gap = each[[PROPOSED]] - each[[rival]].to_numpy()
+            rival = means[[name for name in means.index if name in RIVALS]].idxmax()
+            gap = each[[LOSS]] - each[[rival]].to_numpy()
             row = statistics.summary(gap).iloc[0].rename({"mean": "difference"})
             found[where, words, condition] = {"rival": rival, **row.drop("sd")}
     names = ["where", "group", "condition"]
@@ -76,8 +78,6 @@ def said(gaps: pd.DataFrame) -> tuple[str, str]:
             f"{group}, {title(where)}, {condition}: {interval(row)} to {method_label(row['rival'])}"
             for (where, _, condition), row in below.iterrows()
         ]
-    line = (
-        f"Of the conditions {method_label(PROPOSED)} is above the best other loss {listed(short)}."
-    )
+    line = f"Of the conditions {method_label(LOSS)} is above the best other loss {listed(short)}."
     lost = f"It is below it in these: {'; '.join(told)}." if told else "It is below in none."
     return line, f"{lost} Heads alone, {counted(int(gaps['replicates'].max()), 'split')}."

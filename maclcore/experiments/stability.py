@@ -12,7 +12,7 @@ from maclcore.data.relabelled import RELABELLED
 from maclcore.experiments.winner import CHOSEN, PROPOSED, run_of
 
 #: the losses that are compared, each with its parameters of `CHOSEN`
-NAMES = ("mulsupcon", "lproto", "lmsc", "oml", "macl", "wg_macl", PROPOSED)
+NAMES = ("mulsupcon", "lproto", "lmsc", "oml", "macl", "wg_macl", *PROPOSED.values())
 
 #: where they were chosen: 64 px, all training images
 SETTING: Mapping[str, Any] = {"image_size": 64}
@@ -30,8 +30,8 @@ def winner_stability(
 ) -> list[Config]:
     """Is the best loss another one at 32, 96 or 128 px, or on half of the training images?
 
-    28 runs a seed. Of an archive under other labels (`maclcore.data.relabelled`: one label an
-    image, 5 labels, 60) the labels are what is changed: at 64 px, with all images, 7 runs a seed.
+    32 runs a seed. Of an archive under other labels (`maclcore.data.relabelled`: one label an
+    image, 5 labels, 60) the labels are what is changed: at 64 px, with all images, 8 runs a seed.
     """
     changes = [{}] if archive in RELABELLED else CONDITIONS
     return [

@@ -14,6 +14,7 @@ from maclcore.experiments.standing import ARCHIVE
 from maclcore.experiments.tables import stored_experiment
 from maclcore.experiments.winner import CHOSEN, PROPOSED, RIVALS, WEIGHTS
 from maclcore.losses import LOSSES
+from maclcore.store import histories
 
 #: profiles whose rows are looked at, in words
 IN_SHORT = {"quick": "whole network", "frozen": "head alone"}
@@ -32,7 +33,7 @@ class Standing:
     levels: pd.DataFrame  #: `statistics.summary`, rows (archive, metric, loss), archives by title
     gaps: pd.DataFrame  #: `proposed_gaps`, rows (archive, metric, loss)
     kin: pd.DataFrame  #: `kin_gaps`, rows (archive, metric, loss)
-    loss: str = PROPOSED
+    loss: str  #: the proposed one
 
     @classmethod
     def load(cls, profile: str, archive: str | None = None, since: int = 0) -> "Standing":
@@ -47,9 +48,10 @@ class Standing:
 
     @classmethod
     def measured(
-        cls, profile: str, runs: pd.DataFrame, values: dict[str, pd.DataFrame], loss: str = PROPOSED
+        cls, profile: str, runs: pd.DataFrame, values: dict[str, pd.DataFrame]
     ) -> "Standing":
         """Of values of each query by the archive's title, columns (metric, loss)."""
+        loss = PROPOSED[profile]
         rows = [pd.DataFrame(), pd.DataFrame(), pd.DataFrame()]
         if values:
             names = ["archive", "metric", "loss"]
@@ -98,7 +100,7 @@ def whole(rows: pd.DataFrame, profile: str) -> pd.DataFrame:
     """Those of a profile and of `WEIGHTS`, of each archive's seeds that have every method that the
     profile has; none where it lacks the proposed loss or a rival."""
     rows = rows[(rows["profile"] == profile) & (rows["weights"] == WEIGHTS)]
-    if not {PROPOSED, *RIVALS} <= set(rows["loss"]):
+    if not {PROPOSED[profile], *RIVALS} <= set(rows["loss"]):
         rows = rows.iloc[:0]
     many = rows.groupby(["archive", "seed"])["loss"].transform("nunique")
     place = rows["archive"].map({name: i for i, name in enumerate(ORDER)})
@@ -106,7 +108,7 @@ def whole(rows: pd.DataFrame, profile: str) -> pd.DataFrame:
     return rows.sort_values(["place", "seed"], kind="stable").drop(columns="place")
 
 
-def proposed_gaps(values: pd.DataFrame, loss: str = PROPOSED) -> pd.DataFrame:
+def proposed_gaps(values: pd.DataFrame, loss: str) -> pd.DataFrame:
     """The loss minus every other one, rows (metric, loss): `difference`, its interval `low` to
     `high` over queries, seeds and splits, and `p` and `holm` of `statistics.pairwise`, whose
     correction is over all pairs of losses in a metric, whichever is proposed."""
@@ -136,6 +138,15 @@ def kin_gaps(values: pd.DataFrame) -> pd.DataFrame:
     rival = values[[pair for pair in best for _ in kin]].to_numpy()
     table = statistics.summary(values[mine] - rival).rename(columns={"mean": "difference"})
     return table[["difference", "low", "high"]]
+
+
+def validated(found: Standing) -> pd.DataFrame:
+    """Mean of the seven metrics on the validation parts after the last epoch, losses × archives, in
+    percent: what one knows before any test."""
+    runs = found.runs[found.runs["loss"].isin(list(LOSSES))]
+    last = histories(runs).groupby(level="run_id").last()[list(METRICS)].mean(axis=1)
+    means = runs.assign(value=100 * last).groupby(["loss", ARCHIVE], sort=False)["value"].mean()
+    return means.unstack(ARCHIVE)
 
 
 def side(gaps: pd.DataFrame) -> pd.Series:

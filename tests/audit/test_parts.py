@@ -14,8 +14,8 @@ from maclcore.audit import parts
 from maclcore.config import Config
 from maclcore.evaluation.relevance import METRICS
 from maclcore.evaluation.retrieval import evaluate
-from maclcore.experiments.choosing import HALVES, parts_of
-from maclcore.experiments.winner import CHOSEN, PROPOSED, SHORT, WEIGHTS, winner
+from maclcore.experiments.choosing import HALVES, WALKED, parts_of
+from maclcore.experiments.winner import CHOSEN, SHORT, WEIGHTS, winner
 from maclcore.losses import LOSSES, build_loss
 from maclcore.losses.registry import LossModule
 from maclcore.models.network import Head
@@ -47,7 +47,7 @@ def own(name, z, prototypes):
 
 def test_the_front_is_of_a_training_as_winner_has_it():
     wanted = {config.loss: config for config in winner("frozen", "dlrsd", (1,), weights=WEIGHTS)}
-    assert parts.config_of("dlrsd", 1).but(loss=PROPOSED, epochs=100) == wanted[PROPOSED]
+    assert parts.config_of("dlrsd", 1).but(loss=WALKED, epochs=100) == wanted[WALKED]
 
 
 def test_settings_are_those_of_the_loss_that_is_taken_apart():
@@ -81,7 +81,7 @@ def test_no_variant_enters_the_registry():
 
 
 def test_the_cosine_of_the_whole_is_that_of_its_slices_by_their_shares():
-    z, names = unit(), parts_of(PROPOSED)
+    z, names = unit(), parts_of(WALKED)
     lengths = [part.norm(dim=1) for part in z.split(3, dim=1)]
     found, shares = parts.slices(z, names), dict(zip(names, (0.4, 0.3, 0.2, 0.1), strict=True))
     together = torch.cat(
@@ -98,7 +98,7 @@ def test_the_cosine_of_the_whole_is_that_of_its_slices_by_their_shares():
 
 
 def test_the_grid_holds_every_share_once():
-    names = parts_of(PROPOSED)
+    names = parts_of(WALKED)
     grid = parts.shares_grid(names, 4)
     assert len(grid) == 35 == len({tuple(shares.values()) for shares in grid})
     for shares in grid:
@@ -170,11 +170,11 @@ def test_rows_say_what_was_trained_and_the_front_begins_and_ends_in_slices(sourc
 
     rows, front = parts.dissected(here), parts.walked(here, embed)
     [config] = trained.values()
-    assert config == here.config.but(loss=PROPOSED, epochs=100)
+    assert config == here.config.but(loss=WALKED, epochs=100)
     assert tuple(rows) == parts.COLUMNS and tuple(front) == parts.FRONT
     assert not rows.duplicated(["variant", "searched by"]).any() and len(front) == 165
-    names = parts_of(PROPOSED)
-    own = parts.slices(parts.embedded(here, LOSSES[PROPOSED]), names)
+    names = parts_of(WALKED)
+    own = parts.slices(parts.embedded(here, LOSSES[WALKED]), names)
     y = here.archive.labels[here.split.test]
     for name in names:
         corner = front[front[name] == 1]
@@ -225,4 +225,4 @@ def test_what_is_stored_of_a_split_is_all_of_it():
         assert list(part["variant"].unique()) == list(parts.VARIANTS)
     for config in rows["config"].unique():
         assert Config.from_dict(json.loads(config)).epochs == SHORT["epochs"]
-    assert np.allclose(front[parts_of(PROPOSED)].sum(axis=1), 1) and len(front) == 165 * len(splits)
+    assert np.allclose(front[parts_of(WALKED)].sum(axis=1), 1) and len(front) == 165 * len(splits)

@@ -7,7 +7,7 @@ import pytest
 
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import choosing
-from maclcore.experiments.winner import CHOSEN, PROPOSED, TRIALS
+from maclcore.experiments.winner import CHOSEN, TRIALS
 from maclcore.losses import LOSSES, method_label
 
 MANY = len(TRIALS["oml"])
@@ -49,7 +49,7 @@ def test_a_recipe_names_parts_shares_and_temperatures():
     chosen = {**LOSSES["graded_lmsc"].defaults, **CHOSEN["graded_lmsc"]}
     assert float(found.loc["lmsc", "τ"]) == chosen["lmsc_temperature"]
     assert found.loc["graded", "from"] == LOSSES["graded"].source
-    shares = choosing.recipe()["share"].astype(float)
+    shares = choosing.recipe(choosing.WALKED)["share"].astype(float)
     assert shares.sum() == pytest.approx(1, abs=0.02) and len(shares) > 1
 
 
@@ -67,13 +67,13 @@ def test_settings_are_means_over_archives_and_splits_and_the_chosen_is_marked():
 
 @pytest.mark.parametrize(("value", "place"), [(0.9, 1), (0.1, len(TRIALS))])
 def test_the_place_before_any_test_turns_with_the_loss(value, place):
-    said = choosing.how_chosen(choice_of(**{PROPOSED: value}))
-    assert f"{method_label(PROPOSED)} was number {place} of {len(CHOSEN)}" in said
+    said = choosing.how_chosen(choice_of(**{choosing.WALKED: value}))
+    assert f"{method_label(choosing.WALKED)} was number {place} of {len(CHOSEN)}" in said
     assert (
         rf"{MANY - 1}.0 points above the worst (median; mean of the seven metrics, DLRSD\* and"
         in said
     )
-    assert (f"three were {method_label(PROPOSED)} " in said) == (place == 1)
+    assert (f"three were {method_label(choosing.WALKED)} " in said) == (place == 1)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_best_temperature_at_an_end_of_those_tried_is_told(tau, told, monkeypa
     assert choosing.how_chosen(choice_of()).endswith(told)
 
 
-SHARES = choosing.parts_of(PROPOSED)
+SHARES = choosing.parts_of(choosing.WALKED)
 
 
 def front_of():
@@ -107,7 +107,7 @@ def test_the_front_is_what_no_other_share_beats_from_loose_to_strict():
 
 
 def test_the_shares_of_the_training_are_found_where_they_were_searched_with():
-    params = {**LOSSES[PROPOSED].defaults, **CHOSEN[PROPOSED]}
+    params = {**LOSSES[choosing.WALKED].defaults, **CHOSEN[choosing.WALKED]}
     whole = sum(params[part] for part in SHARES)
     ends = front_of()[lambda t: t[SHARES[0]] != 0.5]
     assert choosing.front_own(ends).empty
@@ -118,7 +118,7 @@ def test_the_shares_of_the_training_are_found_where_they_were_searched_with():
 
 @pytest.mark.parametrize(("strict", "within"), [(0.4, "all 2"), (0.7, "1 of 2")])
 def test_what_lies_within_the_front_is_counted(strict, within):
-    values = {"oml": 0.4, "lproto": strict, PROPOSED: 0.9, "chance": 0.1}
+    values = {"oml": 0.4, "lproto": strict, choosing.WALKED: 0.9, "chance": 0.1}
     runs = pd.DataFrame([
         row(0.4, archive="dlrsd", loss=loss, split_seed=split)
         | {choosing.LOOSE: 0.75, choosing.STRICT: value}

@@ -7,10 +7,11 @@ import pytest
 
 from maclcore import paths
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments import advice, winning
-from maclcore.experiments.winner import CHOSEN, PROPOSED, WEIGHTS
+from maclcore.experiments import advice, winner, winning
+from maclcore.experiments.winner import CHOSEN, WEIGHTS
 from maclcore.losses import method_label
 
+PROPOSED = winner.PROPOSED["quick"]
 NDCG, STRICT = "nDCG(sim)@100", "mAP@0.8"
 KIN = next(name for name in winning.KIN if name != PROPOSED)
 MANY = len(CHOSEN)
@@ -74,7 +75,8 @@ def test_it_is_first_where_it_leads_and_the_numbers_are_those_of_the_rows():
 
 def test_it_is_not_first_where_another_leads():
     found = standing_of({"lproto": 0.05, PROPOSED: 0.02})
-    assert f"2nd of {MANY} by mean rank, 2.0, behind LProto (1.0); above" in advice.also(found)
+    said = advice.also(found)
+    assert f"**{method_label(PROPOSED)}** is 2nd of {MANY} by mean rank, 2.0, behind LProto" in said
     said = advice.answer(found)
     assert f"It is **2nd of {MANY}** by mean rank over 14 columns, 2.0, behind LProto (1.0)" in said
     assert f"{len(found.rivals)} losses of the papers is LProto, 1.0" in said
@@ -181,13 +183,30 @@ def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
     assert advice.in_short(found) == advice.nothing("frozen")
 
 
-def test_a_loss_that_is_proposed_for_its_test_is_said_to_be(monkeypatch):
-    scores = pd.Series({PROPOSED: 70.0, "oml": 60.0})
-    monkeypatch.setattr(advice, "validation_scores", lambda choice: scores)
-    assert "was first on the validation parts" in advice.since_when(pd.DataFrame())
-    scores = pd.Series({"oml": 80.0, PROPOSED: 70.0})
-    said = advice.since_when(pd.DataFrame())
-    assert "it was 2nd and OML first" in said and "proves nothing" in said
+@pytest.mark.parametrize(("other", "told"), [
+    (60.0, f"name it, too: {method_label(PROPOSED)} 70.0, before OML 60.0, in means of the seven "
+           "metrics; it is first on all 2 archives."),
+    (80.0, "it is 2nd: OML 80.0 is first, in means of the seven metrics; it is first on none of 2"),
+])  # fmt: skip
+def test_whether_validation_parts_name_it_is_said(monkeypatch, other, told):
+    found = standing_of({PROPOSED: 0.05})
+    scores = pd.DataFrame(
+        {"A": {PROPOSED: 70.0, "oml": other}, "B": {PROPOSED: 70.0, "oml": other}}
+    )
+    monkeypatch.setattr(advice, "validated", lambda found: scores)
+    assert told in advice.since_when(found)
+
+
+def test_what_is_validated_is_the_last_epoch_of_the_validation_parts(monkeypatch):
+    runs = runs_of(("Here",), seeds=2).assign(**{"archive: title": "Here"})
+    runs.index = [f"run{n}" for n in range(len(runs))]
+    epochs = [(run_id, epoch) for run_id in runs.index for epoch in (1, 2)]
+    index = pd.MultiIndex.from_tuples(epochs, names=["run_id", "epoch"])
+    last = [0.1 if epoch == 1 else 0.2 + 0.1 * runs.at[run_id, "seed"] for run_id, epoch in epochs]
+    table = pd.DataFrame(dict.fromkeys(METRICS, last), index)
+    monkeypatch.setattr(winning, "histories", lambda runs: table.loc[list(runs.index)])
+    found = winning.validated(winning.Standing.measured("quick", runs, {}))
+    assert set(found.index) == set(CHOSEN) and found["Here"].tolist() == pytest.approx([25] * MANY)
 
 
 def test_the_readme_advises_as_the_overview_does():
@@ -195,5 +214,5 @@ def test_the_readme_advises_as_the_overview_does():
     (cell,) = [cell for cell in overview.cells if cell.id == "00-which"]
     (output,) = cell.outputs
     said = output.data["text/markdown"]
-    assert f"`--loss {PROPOSED}`" in said
+    assert all(f"`--loss {loss}`" in said for loss in winner.PROPOSED.values())
     assert said in (paths.ROOT / "README.md").read_text(encoding="utf-8")
