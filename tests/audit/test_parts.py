@@ -21,6 +21,7 @@ from maclcore.losses.registry import LossModule
 from maclcore.models.network import Head
 from maclcore.store.identity import identify
 from maclcore.training import retrieval, train
+from maclcore.training.inputs import frozen_features
 
 Y = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 1], [1, 1, 1], [0, 1, 1], [0, 1, 0]]).bool()
 STATS = LabelStatistics.from_labels(Y, ["a", "b", "c"])
@@ -136,6 +137,24 @@ def test_a_registered_loss_is_trained_to_what_the_store_would_hold(source):
     y = here.archive.labels[here.split.test]
     stored = train(here.config, progress=False).metrics
     assert evaluate(z, y).summary() == pytest.approx(stored, abs=1e-12)
+
+
+def test_a_training_ends_with_its_shares_in_the_last_layer(source):
+    """Of the same training, whatever they are, and what is validated has them, too."""
+    config = source().config
+    equal, uneven = (
+        train(config.but(loss_params=params), progress=False)
+        for params in ({}, {"graded": 3.0, "lmsc": 1.0})
+    )
+    loss = build_loss("graded_lmsc", STATS, embedding_dim=16, graded=3.0, lmsc=1.0)
+    settled = loss.settled(torch.from_numpy(np.array(equal.embeddings)))
+    assert np.allclose(uneven.embeddings, settled, atol=1e-6)
+    here = source(loss_params={"graded": 3.0, "lmsc": 1.0})
+    model = retrieval.load_model(uneven)
+    z, _ = frozen_features(model, here, torch.device("cpu")).embed(model, here.split.validation)
+    found = evaluate(z, here.archive.labels[here.split.validation]).summary()
+    last = pd.read_csv(uneven.folder / "history.csv").iloc[-1]
+    assert found == pytest.approx({name: last[name] for name in METRICS}, abs=1e-6)
 
 
 def test_each_variant_is_searched_by_what_it_has(source):
