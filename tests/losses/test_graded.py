@@ -13,7 +13,10 @@ from maclcore.losses import LOSSES, build_loss, graded, oml, pairs, ranks
 from maclcore.losses.parts import Part, parts
 from maclcore.models.network import Head
 
-OURS = ("graded", "gain", "soft_jaccard", "hap", "smooth_ap", "graded_lmsc", "four_parts")
+OURS = (
+    "graded", "gain", "soft_jaccard", "hap", "smooth_ap", "graded_lmsc", "four_parts",
+    "balanced_parts",
+)  # fmt: skip
 SETS = [set(np.flatnonzero(row)) for row in Y.numpy()]
 LEVELS = (0.0, 0.4, 0.6, 0.8, 1.0)
 
