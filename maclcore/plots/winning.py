@@ -81,14 +81,18 @@ def front(
     for ax, archive in zip(panels.flat, archives, strict=True):
         line = curves.loc[archive]
         ax.plot(line[x], line[y], "o-", color=ink(colour(loss)), ms=5, lw=2, zorder=3)
-        for end, side in ((line.iloc[0], "bottom"), (line.iloc[-1], "top")):
+        for end, by in ((line.iloc[0], (6, -2)), (line.iloc[-1], (0, 7))):  # strictest: above
             ax.annotate(
-                f" {end.name}", (end[x], end[y]), va=side, fontsize=9, color=ink(colour(loss))
-            )
+                str(end.name).replace(", ", "\n"), (end[x], end[y]), by,
+                textcoords="offset points", va="top" if by[0] else "bottom",
+                ha="left" if by[0] else "right", fontsize=8.5, color=ink(colour(loss)),
+            )  # fmt: skip
         if archive in own.index:
             ax.plot(*own.loc[archive, [x, y]], "D", color=ink(colour(loss)), mfc="white", zorder=4)
         if len(dots) and archive in dots.index.unique(0):
             _dots(ax, dots.loc[archive], line, axes)
+        low, high = ax.get_ylim()
+        ax.set_ylim(top=high + 0.22 * (high - low))  # room for the name above
         ax.set(title=titles.get(archive, archive), xlabel=f"{x}, %")
     panels[0, 0].set_ylabel(f"{y}, %")
     return fig
@@ -105,5 +109,7 @@ def _dots(ax: plt.Axes, dots: pd.DataFrame, line: pd.DataFrame, axes: tuple[str,
     tall = np.ptp([*near[y], *line[y]])
     heights = spread(list(near[y]), 0.045 * tall)
     for (name, row), height in zip(near.iterrows(), heights, strict=True):
-        ax.annotate(label(str(name)), (row[x], height), (5, 0), textcoords="offset points",
-                    va="center", fontsize=8.5, color=GREY)  # fmt: skip
+        left = row[y] >= lowest[y]  # beside the curve, away from it
+        ax.annotate(label(str(name)), (row[x], height), (-5 if left else 5, 0),
+                    textcoords="offset points", va="center", ha="right" if left else "left",
+                    fontsize=8.5, color=GREY)  # fmt: skip
