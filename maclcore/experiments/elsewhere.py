@@ -80,4 +80,5 @@ def said(gaps: pd.DataFrame) -> tuple[str, str]:
         ]
     line = f"Of the conditions {method_label(LOSS)} is above the best other loss {listed(short)}."
     lost = f"It is below it in these: {'; '.join(told)}." if told else "It is below in none."
-    return line, f"{lost} Heads alone, {counted(int(gaps['replicates'].max()), 'split')}."
+    splits = " or ".join(counted(int(n), "split") for n in sorted(gaps["replicates"].unique()))
+    return line, f"{lost} Heads alone, {splits} a condition."
