@@ -21,6 +21,8 @@ GROUPS = {"five metrics of overlap": METRICS[2:], "two of any shared label": MET
 #: archives of other labels, in words; all of them are one panel
 LABELS = {"ucm_scenes": "one label", "synthetic_5": "5 labels", "synthetic_60": "60 labels"}
 OTHER = "other labels"
+#: as a page lists the conditions
+ORDER = ("as chosen", "32 px", "96 px", "128 px", "half the images", *LABELS.values())
 LACKING = "No rows of `winner_stability` are in this store."
 
 
@@ -51,8 +53,10 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 def against_best(rows: pd.DataFrame) -> pd.DataFrame:
     """The proposed loss minus the best of its rivals in each condition, in means of `GROUPS`: rows
     (where, group, condition) with the `rival`, `difference`, its interval `low` to `high` over
-    queries, seeds and splits, and how many `replicates` it has."""
+    queries alone, as there are few splits of a condition, and how many `splits` it has."""
     found = {}
+    place = rows["condition"].map({name: i for i, name in enumerate(ORDER)})
+    rows = rows.assign(place=place).sort_values(["where", "place"], kind="stable")
     for (where, condition), part in rows.groupby(["where", "condition"], sort=False):
         values = per_query(part)
         for words, metrics in GROUPS.items():
@@ -60,8 +64,13 @@ def against_best(rows: pd.DataFrame) -> pd.DataFrame:
             means = each.groupby(level=statistics.REPLICATE).mean().mean()
             rival = means[[name for name in means.index if name in RIVALS]].idxmax()
             gap = each[[LOSS]] - each[[rival]].to_numpy()
-            row = statistics.summary(gap).iloc[0].rename({"mean": "difference"})
-            found[where, words, condition] = {"rival": rival, **row.drop("sd")}
+            queries = [(0, 0, n) for n in range(len(gap))]  # of all splits, as if of one
+            gap.index = pd.MultiIndex.from_tuples(queries, names=gap.index.names)
+            row = statistics.summary(gap).iloc[0]
+            found[where, words, condition] = {
+                "rival": rival, "difference": means[LOSS] - means[rival], "low": row["low"],
+                "high": row["high"], "splits": part["split_seed"].nunique(),
+            }  # fmt: skip
     names = ["where", "group", "condition"]
     index = pd.MultiIndex.from_tuples(list(found), names=names) if found else None
     return pd.DataFrame(list(found.values()), index)
@@ -80,5 +89,5 @@ def said(gaps: pd.DataFrame) -> tuple[str, str]:
         ]
     line = f"Of the conditions {method_label(LOSS)} is above the best other loss {listed(short)}."
     lost = f"It is below it in these: {'; '.join(told)}." if told else "It is below in none."
-    splits = " or ".join(counted(int(n), "split") for n in sorted(gaps["replicates"].unique()))
+    splits = " or ".join(counted(int(n), "split") for n in sorted(gaps["splits"].unique()))
     return line, f"{lost} Heads alone, {splits} a condition."

@@ -79,7 +79,9 @@ def test_the_rival_is_the_best_other_of_each_condition_and_group(stored):
     assert gaps.loc[("DLRSD*", five, "32 px"), "rival"] == "oml"
     assert gaps.loc[("DLRSD*", five, "32 px"), "difference"] == pytest.approx(0.03, abs=2e-3)
     assert gaps.loc[("DLRSD*", two, "32 px"), "difference"] == pytest.approx(-0.01, abs=2e-3)
-    assert (gaps["low"] <= gaps["difference"]).all() and (gaps["replicates"] == 2).all()
+    order = ["as chosen", "32 px", "half the images"]
+    assert gaps.loc["DLRSD*"].loc[five].index.tolist() == order
+    assert (gaps["low"] <= gaps["difference"]).all() and (gaps["splits"] == 2).all()
     short, told = elsewhere.said(gaps)
     assert f"in the {five} in 1 of 4 and in the {two} in none of 4" in short
     assert f"{five}, {elsewhere.OTHER}, one label: −3.0" in told and "to LMSC" in told
