@@ -126,7 +126,7 @@ class Retrieval(Method):
 
     def outcome(self) -> Outcome:
         """How good it is on the test split, and what to keep of it."""
-        if self.loss.lengths is not None:
+        if self.loss.lengths is not None:  # a loss in parts: now they get their shares
             self.model.head.stretch(self.loss.lengths)
         index, frozen = self.source.split.test, self.source.config.frozen_views
         y, (z, h) = self.source.archive.labels[index], self.inputs.embed(self.model, index)
