@@ -109,6 +109,10 @@ _GRADES = (
 )
 _RANK = r"1 + \sum_{k \neq i, p} \sigma_\theta(s_{ik} - s_{ip})"
 _PARTS = r" + \lambda \sum_k (|z_{ik}|^2 - 1/K)^2"
+_FOUR = (
+    r"L^\text{Graded}(\hat z_{i1}) + L^\text{H-AP}(\hat z_{i2}) + L^\text{LProto}(\hat z_{i3}) "
+    r"+ L^\text{OML}(\hat z_{i4})" + _PARTS
+)
 _INFONCE = _LOG_P.replace(r"\log", r"-\log").replace("s_{ip}", "s_{i,t(i)}")
 _WG = r"-\frac{1}{|\mathbf{y}_i|} "
 
@@ -300,13 +304,11 @@ for _entry in (
     ),
     Loss(
         "four_parts", "Four parts", "#88FFAA", four_parts,
-        r"L^\text{Graded}(\hat z_{i1}) + L^\text{H-AP}(\hat z_{i2}) + L^\text{LProto}(\hat z_{i3}) "
-        r"+ L^\text{OML}(\hat z_{i4})" + _PARTS, _OURS, *_NO_CODE,
+        _FOUR, _OURS, *_NO_CODE,
     ),
     Loss(
         "balanced_parts", "Balanced parts", "#443399", balanced_parts,
-        r"L^\text{Graded}(\hat z_{i1}) + L^\text{H-AP}(\hat z_{i2}) + L^\text{LProto}(\hat z_{i3}) "
-        r"+ L^\text{OML}(\hat z_{i4})" + _PARTS, _OURS, *_NO_CODE,
+        _FOUR, _OURS, *_NO_CODE,
     ),
     *ENTRIES,
 ):  # fmt: skip
