@@ -3,13 +3,27 @@
 As in `standing`, sentences are computed from the rows that they speak of, and turn with them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
-from maclcore.experiments.temperatures import ALPHA, BETA, GRADED, TAU, WEIGHTED
+from maclcore.experiments.paper import ABLATIONS, EXPERIMENTS
+from maclcore.experiments.sweep import stored
+from maclcore.experiments.temperatures import (
+    ALPHA,
+    BETA,
+    GRADED,
+    PRINTED_BETA,
+    TAU,
+    WEIGHTED,
+    against_mulsupcon,
+    at_equal_temperature,
+    label_counts,
+    like_pairs,
+)
+from maclcore.experiments.winner import WEIGHTS
 from maclcore.experiments.words import interval, listed, minus, points, title
 from maclcore.losses import method_label
 from maclcore.store import per_query
@@ -18,6 +32,72 @@ PARTS = {False: "T alone (w = 1)", True: "w and T"}
 #: (α, β) that the paper chooses, and where its surface with T alone is highest (§4.2, §5.4.1)
 CHOSEN, HIGHEST = (1.5, 0.1), (1.5, 1.0)
 STRICT = "mAP@0.8"
+#: where the ablations are stored, heads alone
+ARCHIVES, SEEDS = ("dlrsd", "ucm_multilabel", "ml_aid"), (0, 1, 2)
+
+
+def heads(archives: Sequence[str] = ARCHIVES) -> dict[str, list[pd.DataFrame]]:
+    """The stored rows of `alpha_beta`, `temperature` and `learning_rate`, heads alone, by the
+    archive's title."""
+    found = {}
+    for archive in archives:
+        of = (EXPERIMENTS[name]("frozen", archive, SEEDS, weights=WEIGHTS) for name in ABLATIONS)
+        rows = [stored(configs) for configs in of]
+        found[rows[0]["archive: title"].iloc[0]] = rows
+    return found
+
+
+def one_at_a_time(
+    grid: pd.DataFrame, tau: pd.DataFrame, rates: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Rows of MACL by the one setting that varies: α at the printed β with w = 1, τ, where
+    MulSupCon is there, too, and the learning rate."""
+    plain = (grid[BETA] == PRINTED_BETA) & ~grid[WEIGHTED].astype(bool)
+    both = tau[tau["loss"].isin(["macl", "mulsupcon"])]
+    return {ALPHA: grid[plain], TAU: both, "lr": rates[rates["loss"] == "macl"]}
+
+
+def across(found: Mapping[str, Sequence[pd.DataFrame]], metric: str = GRADED) -> pd.DataFrame:
+    """Where a metric is best over each setting, and how MACL stands to MulSupCon where like pairs
+    have one temperature, in words: a row an archive of `found`, which has the rows of `heads`."""
+    rows = {}
+    for name, (grid, tau, rates) in found.items():
+        pairs = like_pairs(grid, tau, tau[:0], label_counts(grid["archive"].iloc[0]))
+        gaps = at_equal_temperature(pairs, [metric]).loc[metric]
+        varied = one_at_a_time(grid, tau, rates)
+        macl = varied[TAU]["loss"] == "macl"
+        rows[name] = {
+            "α": _best(varied[ALPHA], ALPHA, metric),
+            "MACL, α > 0, minus MulSupCon": against_mulsupcon(gaps[gaps[ALPHA] > 0]),
+            "τ of MACL": _best(varied[TAU][macl], TAU, metric),
+            "τ of MulSupCon": _best(varied[TAU][~macl], TAU, metric),
+            "learning rate": _best(varied["lr"], "lr", metric),
+        }
+    return pd.DataFrame(rows).T
+
+
+def mulsupcon(tau: pd.DataFrame) -> pd.DataFrame:
+    """Of rows of `temperature` MulSupCon at the τ of §4.2."""
+    return tau[(tau["loss"] == "mulsupcon") & (tau[TAU] == 0.3)]
+
+
+def _best(runs: pd.DataFrame, x: str, metric: str) -> str:
+    """At which value of `x` a metric is best, and what it is there: "0.5: 84.7"."""
+    means = 100 * runs.groupby(x)[metric].mean()
+    return minus(f"{means.idxmax():g}: {means.max():.1f}")
+
+
+def same_everywhere(table: pd.DataFrame) -> str:
+    """In which of the columns of `across` all archives have the same best value."""
+    best = table.map(lambda cell: cell.split(":")[0])
+    told = [
+        f"{name} {values.iloc[0]} on all"
+        if values.nunique() == 1
+        else f"{name} {listed(f'{v} on {title(at)}' for at, v in values.items())}"
+        for name, values in best.items()
+        if name != "MACL, α > 0, minus MulSupCon"
+    ]
+    return f"Best are {'; '.join(told)}."
 
 
 def grids(runs: pd.DataFrame, metric: str, how: str = "mean") -> dict[str, pd.DataFrame]:
@@ -69,10 +149,10 @@ def marks(grids: dict[str, pd.DataFrame]) -> dict[str, dict[str, tuple[float, fl
     }
 
 
-def peaks_in_short(grids: dict[str, pd.DataFrame], metric: str) -> str:
-    """Where each grid is highest."""
+def peaks_in_short(grids: dict[str, pd.DataFrame], metric: str, word: str = "with") -> str:
+    """Where each grid is highest; `word` stands before its name."""
     told = listed(
-        f"at {setting(*grid.stack().idxmax())} with {name} ({grid.max().max():.1f} %)"
+        f"at {setting(*grid.stack().idxmax())} {word} {title(name)} ({grid.max().max():.1f} %)"
         for name, grid in grids.items()
     )
     return f"`{metric}` is highest {told}."

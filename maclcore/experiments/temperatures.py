@@ -107,10 +107,11 @@ def sign_or_temperature(rows: pd.DataFrame, gaps: pd.DataFrame, metric: str = GR
             f"{series}: {means.max():.1f} at {name}, where like pairs have T = {top['T']:.2f}"
         )
     gaps = gaps.loc[metric]
+    sharp, soft = (against_mulsupcon(gaps[part]) for part in (gaps[ALPHA] > 0, gaps[ALPHA] < 0))
     return (
         f"* Best `{metric}` of each series: {'; '.join(best)}.\n"
-        f"* With like pairs at the same temperature as in MulSupCon, MACL with α > 0 is "
-        f"{_where(gaps[gaps[ALPHA] > 0])}; with α < 0 it is {_where(gaps[gaps[ALPHA] < 0])}.\n"
+        f"* With like pairs at the same temperature as in MulSupCon, MACL with α > 0 is {sharp}; "
+        f"with α < 0 it is {soft}.\n"
         f"{_reconciled(rows, metric)}* So {verdict(gaps)}."
     )
 
@@ -133,7 +134,7 @@ def _reconciled(rows: pd.DataFrame, metric: str) -> str:
     )
 
 
-def _where(gaps: pd.DataFrame) -> str:
+def against_mulsupcon(gaps: pd.DataFrame) -> str:
     """On which side of MulSupCon settings are, and how far."""
     if gaps.empty:
         return "not to be compared, for want of a setting within MulSupCon's temperatures"

@@ -11,6 +11,7 @@ need("plots", __name__)
 
 from maclcore.plots.ablations import (
     ablation,
+    ablations_by_archive,
     heat_strip,
     like_pairs,
     pairs_of,
@@ -57,7 +58,8 @@ from maclcore.plots.weak import dots_by_archive, gradients, mark, rise_and_fall
 from maclcore.plots.winning import against_best, front
 
 __all__ = [
-    "ablation", "against_best", "archive_panels", "band_forces", "chance_ranges", "colour",
+    "ablation", "ablations_by_archive", "against_best", "archive_panels", "band_forces",
+    "chance_ranges", "colour",
     "completed_labels", "contact_sheet", "cooccurrence", "critical_difference", "cumulative",
     "differences", "differences_by_archive", "dots_by_archive", "emphasis", "finding", "folded",
     "force_sliders", "forces", "frame", "from_chance", "front", "gallery", "gradients",

@@ -52,25 +52,68 @@ def ablation(
         ends: dict[str, tuple[float, str]] = {}
         for i, value in enumerate(values):
             part = runs[runs[by] == value]
-            of_seed = 100 * part.pivot_table(index=x, columns="seed", values=metric)
             shade, name = _line(by, value, i / max(len(values) - 1, 1), front)
-            mean, n = of_seed.mean(axis=1), of_seed.shape[1]
-            ax.plot(mean.index, mean, "o-", color=shade, ms=4, lw=1.6 if name else 0.8)
-            if n > 1 and name and (by == "loss" or len(values) <= BANDS):
-                half = of_seed.sem(axis=1) * student.isf(0.025, n - 1)
-                ax.fill_between(mean.index, mean - half, mean + half, color=shade, alpha=0.15, lw=0)
+            band = bool(name) and (by == "loss" or len(values) <= BANDS)
+            end = _curve(ax, part, x, metric, band, color=shade, lw=1.6 if name else 0.8)
             if name:
-                ends[name] = (mean.iloc[-1], ink(shade))
+                ends[name] = (end, ink(shade))
         _references(ax, references, metric)
         ax.set_xlabel(SYMBOLS.get(x, x))
         if log:
-            tried = sorted(runs[x].unique())
-            ax.set_xscale("log")
-            ax.set_xticks(tried, [f"{value:g}" for value in tried])
-            ax.minorticks_off()
+            _ticks(ax, runs[x])
     last = axes[0, -1]
     name_ends(last, last.get_xlim()[1], ends, 0.07 * np.ptp(last.get_ylim()))
     return fig
+
+
+def ablations_by_archive(
+    found: Mapping[str, Mapping[str, pd.DataFrame]], titles: Sequence[str], metric: str
+) -> Figure:
+    """A metric in percent over each of some settings, a panel a setting with one of `titles`, a
+    line an archive; MACL's, and dashed MulSupCon's.
+
+    found: by the archive's title rows of `collect()` by the column of the setting; all but the
+    first are on a logarithmic axis.
+    """
+    fig, axes = plt.subplots(1, len(titles), figsize=(WIDTH, 3.2), sharey=True)
+    ends: dict[str, tuple[float, str]] = {}
+    for i, (archive, varied) in enumerate(found.items()):
+        shade = plt.cm.viridis(0.85 * i / max(len(found) - 1, 1))
+        for ax, (x, runs) in zip(axes, varied.items(), strict=True):
+            for loss, part in runs.groupby("loss"):
+                end = _curve(ax, part, x, metric, color=shade, ls="-" if loss == "macl" else "--")
+                if loss == "macl":  # in the end of the last panel
+                    ends[archive] = (end, ink(shade))
+    for k, (ax, title, (x, runs)) in enumerate(zip(axes, titles, varied.items(), strict=True)):
+        ax.set(title=title, xlabel=SYMBOLS.get(x, x))
+        if k:
+            _ticks(ax, runs[x])
+    axes[0].set_ylabel(f"{metric}, %")
+    name_ends(axes[-1], axes[-1].get_xlim()[1], ends, 0.07 * np.ptp(axes[-1].get_ylim()))
+    return fig
+
+
+def _curve(
+    ax: plt.Axes, runs: pd.DataFrame, x: str, metric: str, band: bool = True, **style: object
+) -> float:
+    """Draw the mean over seeds of a metric in percent over the column `x`, where there are several
+    with their 95 % t-interval as a band; where the line ends."""
+    of_seed = 100 * runs.pivot_table(index=x, columns="seed", values=metric)
+    mean, n = of_seed.mean(axis=1), of_seed.shape[1]
+    ax.plot(mean.index, mean, "o", ms=4, **{"ls": "-", **style})
+    if n > 1 and band:
+        half = of_seed.sem(axis=1) * student.isf(0.025, n - 1)
+        low, high = mean - half, mean + half
+        ax.fill_between(mean.index, low, high, color=style["color"], alpha=0.15, lw=0)
+    return mean.iloc[-1]
+
+
+def _ticks(ax: plt.Axes, values: pd.Series) -> None:
+    """A logarithmic axis, with a tick at each value that was tried."""
+    tried = sorted(values.unique())
+    ax.set_xscale("log")
+    ax.set_xticks(tried, [f"{value:g}" for value in tried])
+    ax.minorticks_off()
 
 
 def _line(by: str, value: object, place: float, front: Collection[str]) -> tuple[object, str]:

@@ -199,6 +199,49 @@ def test_the_best_setting_of_a_grid_and_its_rank_beside_mulsupcon_are_told():
     assert "want different values of α, −1 and 1.5" in settings.agreement(grid_of((-1, 0)), *both)
 
 
+def runs_of(column, values, loss="macl", **rest):
+    """Rows of `collect()` whose `nDCG@100` over a column is highest where it says."""
+    rows = [{column: value, "nDCG@100": level, "loss": loss, "seed": seed, **rest}
+            for value, level in values.items() for seed in (0, 1)]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_archives_side_by_side_are_told_by_where_each_is_best(monkeypatch):
+    asked = []
+
+    def at_equal_temperature(pairs, metrics):
+        asked.append((pairs, metrics))
+        gaps = pd.DataFrame({"difference": [-0.1, -0.2, 0.3]}, [["nDCG@100"] * 3, list("abc")])
+        ends = {"low": gaps["difference"] - 0.05, "high": gaps["difference"] + 0.05}
+        return gaps.assign(**ends, **{"param: alpha": [0.5, 1.5, -1.0]})
+
+    monkeypatch.setattr(settings, "like_pairs", lambda grid, tau, signs, counts: len(signs))
+    monkeypatch.setattr(settings, "at_equal_temperature", at_equal_temperature)
+    found = {}
+    for name, (alpha, tau) in {"A*": (0.5, 0.3), "B": (-1.0, 0.3)}.items():
+        plain = {"archive": "dlrsd", "param: beta": 0.1, "param: reweight": False}
+        grid = runs_of("param: alpha", {alpha: 0.8, 2.0: 0.7}, **plain)
+        worse = runs_of("param: alpha", {2.5: 0.9}, **{**plain, "param: reweight": True})
+        tried = [runs_of("param: temperature", {0.1: 0.5, tau: 0.6}),
+                 runs_of("param: temperature", {0.1: 0.7, 0.5: 0.6}, "mulsupcon"),
+                 runs_of("param: temperature", {1.0: 0.99}, "oml")]  # fmt: skip
+        rates = [runs_of("lr", {0.001: 0.6, 0.1: 0.2}), runs_of("lr", {0.1: 0.9}, "wg_macl")]
+        found[name] = [pd.concat([grid, worse]), pd.concat(tried), pd.concat(rates)]
+    table = settings.across(found)
+    assert asked == [(0, ["nDCG@100"])] * 2
+    assert table.loc["A*"].tolist() == [
+        "0.5: 80.0", "below it in all 2 settings, −20.0 to −10.0 points", "0.3: 60.0", "0.1: 70.0",
+        "0.001: 60.0",
+    ]  # fmt: skip
+    said = settings.same_everywhere(table)
+    assert r"α 0.5 on A\* and −1 on B" in said and "learning rate 0.001 on all" in said
+    assert "τ of MACL 0.3 on all" in said and "minus" not in said
+    varied = settings.one_at_a_time(*found["B"])
+    assert list(varied) == ["param: alpha", "param: temperature", "lr"]
+    assert set(varied["param: temperature"]["loss"]) == {"macl", "mulsupcon"}
+    assert not varied["param: alpha"]["param: reweight"].any()
+
+
 def test_words():
     assert [words.counted(n, "seed") for n in (1, 3, 13)] == ["one seed", "three seeds", "13 seeds"]
     assert [words.ordinal(n) for n in (1, 2, 3, 11, 12, 13, 23)] == [

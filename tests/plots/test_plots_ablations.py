@@ -58,6 +58,29 @@ def test_alpha_has_the_colour_of_its_sign_whatever_the_other_values():
     assert "α = −0.5" in {text.get_text().strip() for text in ax.texts}
 
 
+def test_ablations_of_several_archives_are_a_panel_a_setting_and_a_line_an_archive():
+    def rows(x, values, loss="macl"):
+        table = {x: list(values) * 2, "m": [*values.values()] * 2, "seed": [0, 0, 1, 1]}
+        return pd.DataFrame(table).assign(loss=loss)
+
+    found = {
+        name: {
+            "param: alpha": rows("param: alpha", {-1: level, 1: 0.2}),
+            "lr": pd.concat([rows("lr", {0.1: level, 0.01: 0.6}),
+                             rows("lr", {0.1: 0.9, 0.01: 0.9}, "mulsupcon")]),
+        }
+        for name, level in {"A": 0.3, "B": 0.7}.items()
+    }  # fmt: skip
+    left, right = plots.ablations_by_archive(found, ("first", "second"), "m").axes
+    assert [ax.get_title() for ax in (left, right)] == ["first", "second"]
+    assert [list(line.get_ydata()) for line in left.lines] == [[30, 20], [70, 20]]
+    dashed = [line.get_ydata()[0] for line in right.lines if line.get_linestyle() == "--"]
+    assert dashed == [90, 90] and len(right.lines) == 4 and right.get_xscale() == "log"
+    ends = {text.get_text(): text.xy[1] for text in right.texts}
+    assert set(ends) == {"A", "B"} and ends["A"] == pytest.approx(30, abs=3)
+    assert left.lines[1].get_color() == right.lines[-1].get_color() != left.lines[0].get_color()
+
+
 def test_values_stand_over_the_temperature_of_like_pairs_and_differences_over_alpha():
     rows = pd.DataFrame(
         {"series": ["MACL, τ = 1"] * 2 + ["MulSupCon"] * 2, "T": [0.24, 2.0, 0.1, 1.0],
