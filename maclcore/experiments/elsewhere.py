@@ -14,8 +14,8 @@ from maclcore.experiments.words import counted, interval, listed, share, title
 from maclcore.losses import method_label
 from maclcore.store import collect, per_query
 
-#: the proposed loss where heads alone train
-LOSS = PROPOSED["frozen"]
+#: what trains under a profile
+WHAT = {"frozen": "Heads alone", "quick": "Whole networks"}
 #: of which metrics the mean is taken, in words
 GROUPS = {"five metrics of overlap": METRICS[2:], "two of any shared label": METRICS[:2]}
 #: archives of other labels, in words; all of them are one panel
@@ -26,11 +26,11 @@ ORDER = ("as chosen", "32 px", "96 px", "128 px", "half the images", *LABELS.val
 LACKING = "No rows of `winner_stability` are in this store."
 
 
-def conditions() -> pd.DataFrame:
-    """The stored rows of the experiment, heads alone, `named`, and for what they are compared with
-    those of `winner` of the same archives and seeds."""
+def conditions(profile: str) -> pd.DataFrame:
+    """The stored rows of the experiment under a profile, `named`, and for what they are compared
+    with those of `winner` of the same archives and seeds."""
     rows = collect()
-    rows = rows[(rows["profile"] == "frozen") & (rows["weights"] == WEIGHTS)]
+    rows = rows[(rows["profile"] == profile) & (rows["weights"] == WEIGHTS)]
     rows = of_experiments(("winner", "winner_stability"), rows)
     return named(rows[rows["loss"].isin(NAMES)])
 
@@ -50,8 +50,8 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[many == len(NAMES)]
 
 
-def against_best(rows: pd.DataFrame) -> pd.DataFrame:
-    """The proposed loss minus the best of its rivals in each condition, in means of `GROUPS`: rows
+def against_best(rows: pd.DataFrame, loss: str) -> pd.DataFrame:
+    """The loss minus the best of its rivals in each condition, in means of `GROUPS`: rows
     (where, group, condition) with the `rival`, `difference`, its interval `low` to `high` over
     queries alone, as there are few splits of a condition, and how many `splits` it has."""
     found = {}
@@ -63,12 +63,12 @@ def against_best(rows: pd.DataFrame) -> pd.DataFrame:
             each = values[list(metrics)].T.groupby(level="loss").mean().T
             means = each.groupby(level=statistics.REPLICATE).mean().mean()
             rival = means[[name for name in means.index if name in RIVALS]].idxmax()
-            gap = each[[LOSS]] - each[[rival]].to_numpy()
+            gap = each[[loss]] - each[[rival]].to_numpy()
             queries = [(0, 0, n) for n in range(len(gap))]  # of all splits, as if of one
             gap.index = pd.MultiIndex.from_tuples(queries, names=gap.index.names)
             row = statistics.summary(gap).iloc[0]
             found[where, words, condition] = {
-                "rival": rival, "difference": means[LOSS] - means[rival], "low": row["low"],
+                "rival": rival, "difference": means[loss] - means[rival], "low": row["low"],
                 "high": row["high"], "splits": part["split_seed"].nunique(),
             }  # fmt: skip
     names = ["where", "group", "condition"]
@@ -76,9 +76,9 @@ def against_best(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(list(found.values()), index)
 
 
-def said(gaps: pd.DataFrame) -> tuple[str, str]:
-    """In how many conditions the proposed loss is above the best of the others, in a line; in which
-    it is below, and what was trained."""
+def said(gaps: pd.DataFrame, profile: str) -> tuple[str, str]:
+    """In how many conditions the loss proposed for a profile is above the best of the others, in a
+    line; in which it is below, and what was trained."""
     short, told = [], []
     for group, part in gaps.groupby(level="group", sort=False):
         above, below = (part[side(part) == word] for word in ("ahead", "behind"))
@@ -87,7 +87,8 @@ def said(gaps: pd.DataFrame) -> tuple[str, str]:
             f"{group}, {title(where)}, {condition}: {interval(row)} to {method_label(row['rival'])}"
             for (where, _, condition), row in below.iterrows()
         ]
-    line = f"Of the conditions {method_label(LOSS)} is above the best other loss {listed(short)}."
+    loss = method_label(PROPOSED[profile])
+    line = f"Of the conditions {loss} is above the best other loss {listed(short)}."
     lost = f"It is below it in these: {'; '.join(told)}." if told else "It is below in none."
     splits = " or ".join(counted(int(n), "split") for n in sorted(gaps["splits"].unique()))
-    return line, f"{lost} Heads alone, {splits} a condition."
+    return line, f"{lost} {WHAT[profile]}, {splits} a condition."

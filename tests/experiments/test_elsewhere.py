@@ -7,7 +7,9 @@ import pytest
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import elsewhere
 from maclcore.experiments.stability import NAMES
-from maclcore.experiments.winner import WEIGHTS
+from maclcore.experiments.winner import PROPOSED, WEIGHTS
+
+LOSS = PROPOSED["frozen"]
 
 BASE = {"profile": "frozen", "weights": WEIGHTS, "image_size": 64, "train_share": 1.0}
 CONDITIONS = (
@@ -49,7 +51,7 @@ def stored(monkeypatch):
         monkeypatch.setattr(elsewhere, "collect", lambda: rows)
         monkeypatch.setattr(elsewhere, "of_experiments", lambda names, rows: rows)
         monkeypatch.setattr(elsewhere, "per_query", per_query)
-        return elsewhere.against_best(elsewhere.conditions())
+        return elsewhere.against_best(elsewhere.conditions("frozen"), LOSS)
 
     return hold
 
@@ -69,7 +71,7 @@ def test_conditions_are_named_and_those_that_lack_a_loss_left_out():
 def test_the_rival_is_the_best_other_of_each_condition_and_group(stored):
     strict, loose = METRICS[2:], METRICS[:2]
     lifts = {
-        ("32 px", elsewhere.LOSS, METRICS): 0.05,
+        ("32 px", LOSS, METRICS): 0.05,
         ("32 px", "oml", strict): 0.02,
         ("32 px", "wg_macl", loose): 0.06,
         ("one label", "lmsc", METRICS): 0.03,
@@ -82,11 +84,14 @@ def test_the_rival_is_the_best_other_of_each_condition_and_group(stored):
     order = ["as chosen", "32 px", "half the images"]
     assert gaps.loc["DLRSD*"].loc[five].index.tolist() == order
     assert (gaps["low"] <= gaps["difference"]).all() and (gaps["splits"] == 2).all()
-    short, told = elsewhere.said(gaps)
+    short, told = elsewhere.said(gaps, "frozen")
     assert f"in the {five} in 1 of 4 and in the {two} in none of 4" in short
     assert f"{five}, {elsewhere.OTHER}, one label: −3.0" in told and "to LMSC" in told
+    assert told.endswith("Heads alone, two splits a condition.")
+    assert elsewhere.said(gaps, "quick")[1].endswith("Whole networks, two splits a condition.")
     assert told.count(" to ") == 3 and f"{two}, DLRSD\\*, 32 px: −" in told
 
 
 def test_a_store_without_such_rows_has_nothing_to_say(stored):
     assert stored(rows_of().iloc[:0], {}).empty
+    assert stored(rows_of().assign(profile="quick"), {}).empty
