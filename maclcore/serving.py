@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 
 HOST = "127.0.0.1"
 LARGEST = 2**16  # bytes of a request, unless a handler says another number
+DISCARDED = 2**24  # bytes that are read of what is too much
 #: The page's own style and script, and images from here; it may be framed by JupyterLab at home.
 POLICY = (
     "default-src 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'; img-src 'self' data:; "
@@ -105,7 +106,12 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > self.largest(path):
             self.close_connection = True  # what was sent has not been read
-            return self.error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "no length, or too much")
+            self.error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "no length, or too much")
+            # who sends all before reading would have a broken connection for an answer
+            left = min(int(length), DISCARDED) if length.isdecimal() else 0
+            while left and (part := self.rfile.read1(min(left, 2**16))):
+                left -= len(part)
+            return
         self.body(path, self.rfile.read(int(length)))
 
     def body(self, path: str, content: bytes) -> None:

@@ -343,12 +343,14 @@ def label_tables(draw):
 
 ONE_EACH = np.eye(5, dtype=bool)[np.arange(40) % 5]  # one label an image, all equally frequent
 ALL_ALIKE = np.ones((20, 1), dtype=bool)
+ONE_ALONE = np.eye(2, dtype=bool)[[0] + [1] * 14]  # of the first image nothing relevant is found
 
 
 @pytest.mark.parametrize("number", ["01", "02", "03"])
 @settings(max_examples=8, deadline=None)
 @example(y=ONE_EACH)
 @example(y=ALL_ALIKE)
+@example(y=ONE_ALONE)
 @given(y=label_tables())
 def test_what_is_asserted_of_any_archive_holds_for_any_labels(number, y):
     images = np.random.default_rng(0).integers(0, 256, (len(y), 3, 32, 32), dtype=np.uint8)

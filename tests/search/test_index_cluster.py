@@ -4,9 +4,11 @@ import dask
 import making
 import numpy as np
 import pytest
+import torch
 from dask.distributed import Client
 from making import content, folder_of, index_folder, names, network
 
+from maclcore import paths
 from maclcore.__main__ import main
 from maclcore.data.archives import read_archive
 from maclcore.search import cluster
@@ -16,17 +18,28 @@ from maclcore.search.index import Index
 
 
 @pytest.fixture(scope="module")
-def workers():
-    """One cluster for all tests: it takes long to start where there is much other work."""
+def workers(tmp_path_factory):
+    """One cluster for all tests: it takes long to start where there is much other work.
+
+    Its workers set folders and threads of this process, some when the test that asked for it is
+    over: so the folders are those of all tests, and are put back when there are no workers.
+    """
     words = {"processes": False, "n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
-    with dask.config.set({"distributed.comm.timeouts.connect": "120s"}), Client(**words) as client:
-        yield client
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MACL_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("MACL_DATA", str(paths.data_root()))
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "120s"}),
+            Client(**words) as client,
+        ):
+            yield client
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
-def client(workers, monkeypatch, tmp_path):
+def client(workers, monkeypatch):
     making.small(monkeypatch.setattr)
-    monkeypatch.setenv("MACL_RESULTS", str(tmp_path / "results"))
     cluster._embedder.cache_clear()
     return workers
 
