@@ -8,8 +8,9 @@ from made_up import runs_of
 from maclcore.audit.evidence import Evidence
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stored():
+    """What is stored, which no test changes: reading it takes long."""
     return Evidence.load()
 
 

@@ -25,10 +25,8 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def rows():
-    from maclcore.audit.evidence import Evidence
-
-    return ledger(Evidence.load())
+def rows(stored):
+    return ledger(stored)
 
 
 def test_a_row_a_claim_with_its_evidence_folded(rows):
