@@ -15,13 +15,13 @@ from maclcore.experiments.temperatures import (
     ALPHA,
     BETA,
     GRADED,
-    PRINTED_BETA,
     TAU,
     WEIGHTED,
     against_mulsupcon,
     at_equal_temperature,
     label_counts,
     like_pairs,
+    over_alpha_alone,
 )
 from maclcore.experiments.winner import WEIGHTS
 from maclcore.experiments.words import interval, listed, minus, points, title
@@ -34,6 +34,8 @@ CHOSEN, HIGHEST = (1.5, 0.1), (1.5, 1.0)
 STRICT = "mAP@0.8"
 #: where the ablations are stored, heads alone
 ARCHIVES, SEEDS = ("dlrsd", "ucm_multilabel", "ml_aid"), (0, 1, 2)
+#: the column of `across` that has no best value
+AT_EQUAL = "MACL, α > 0, minus MulSupCon"
 
 
 def heads(archives: Sequence[str] = ARCHIVES) -> dict[str, list[pd.DataFrame]]:
@@ -52,9 +54,8 @@ def one_at_a_time(
 ) -> dict[str, pd.DataFrame]:
     """Rows of MACL by the one setting that varies: α at the printed β with w = 1, τ, where
     MulSupCon is there, too, and the learning rate."""
-    plain = (grid[BETA] == PRINTED_BETA) & ~grid[WEIGHTED].astype(bool)
     both = tau[tau["loss"].isin(["macl", "mulsupcon"])]
-    return {ALPHA: grid[plain], TAU: both, "lr": rates[rates["loss"] == "macl"]}
+    return {ALPHA: over_alpha_alone(grid), TAU: both, "lr": rates[rates["loss"] == "macl"]}
 
 
 def across(found: Mapping[str, Sequence[pd.DataFrame]], metric: str = GRADED) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def across(found: Mapping[str, Sequence[pd.DataFrame]], metric: str = GRADED) ->
         macl = varied[TAU]["loss"] == "macl"
         rows[name] = {
             "α": _best(varied[ALPHA], ALPHA, metric),
-            "MACL, α > 0, minus MulSupCon": against_mulsupcon(gaps[gaps[ALPHA] > 0]),
+            AT_EQUAL: against_mulsupcon(gaps[gaps[ALPHA] > 0]),
             "τ of MACL": _best(varied[TAU][macl], TAU, metric),
             "τ of MulSupCon": _best(varied[TAU][~macl], TAU, metric),
             "learning rate": _best(varied["lr"], "lr", metric),
@@ -95,7 +96,7 @@ def same_everywhere(table: pd.DataFrame) -> str:
         if values.nunique() == 1
         else f"{name} {listed(f'{v} on {title(at)}' for at, v in values.items())}"
         for name, values in best.items()
-        if name != "MACL, α > 0, minus MulSupCon"
+        if name != AT_EQUAL
     ]
     return f"Best are {'; '.join(told)}."
 

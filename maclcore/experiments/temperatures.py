@@ -38,6 +38,11 @@ def label_counts(archive: str) -> np.ndarray:
     return load_archive(archive, progress=False).labels.sum(axis=0)
 
 
+def over_alpha_alone(grid: pd.DataFrame) -> pd.DataFrame:
+    """Of rows of `alpha_beta` those at the printed β with w = 1."""
+    return grid[(grid[BETA] == PRINTED_BETA) & ~grid[WEIGHTED].astype(bool)]
+
+
 def like_temperature(counts: np.ndarray, **params: float) -> float:
     """MACL's T for two images with one and the same label, by the loss itself, as the mean over the
     images of labels with these `counts` (L,)."""
@@ -57,8 +62,7 @@ def like_pairs(
     rows of `temperature`, of which MulSupCon's count. signs: rows of `stored_alpha_sign`, of which
     MACL at τ = 0.3 and w = 1 counts; may be empty. `loss` names series and setting.
     """
-    plain = (grid[BETA] == PRINTED_BETA) & ~grid[WEIGHTED].astype(bool)
-    parts = {"MACL, τ = 1": grid[plain], "MulSupCon": tau[tau["loss"] == "mulsupcon"]}
+    parts = {"MACL, τ = 1": over_alpha_alone(grid), "MulSupCon": tau[tau["loss"] == "mulsupcon"]}
     if len(signs):
         kept = (signs[TAU] == 0.3) & (signs[WEIGHTED] == False) & signs[ALPHA].notna()  # noqa: E712
         parts["MACL, τ = 0.3"] = signs[kept]
