@@ -1,6 +1,8 @@
 """Small indexes, the network that makes them, and processes that can be killed while they do."""
 
+import itertools
 import multiprocessing
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -80,45 +82,52 @@ def index_folder(folder, where, beside=False):
     return take(catalogue, network(), where, beside=beside)
 
 
-STEPS = 25  # that a child tells of, about
+def steps(folder, where, beside, last=None, seconds=0.0):
+    """The steps of `index_folder` in a process of its own, and whether it was killed.
 
-
-def killed(folder, where, beside, generator):
-    """`index_folder` in a process that is killed at some moment; after which step, if it was."""
+    It is, `seconds` after the step number `last` began, by its own clock: the moment is the same
+    however busy the machine is.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["maclcore.search.build", "maclcore.data.archives"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(theirs, str(folder), str(where), beside))
+    what = (theirs, str(folder), str(where), beside, last, seconds)
+    process = context.Process(target=_child, args=what)
     process.start()
     theirs.close()
-    steps = []
+    begun = []
     with suppress(EOFError):
-        for _ in range(generator.integers(1, STEPS)):
-            steps.append(ours.recv())
-    process.join(generator.uniform(0, 0.02))
-    process.kill()
+        while True:
+            begun.append(ours.recv())
     process.join()
-    return steps[-1] if process.exitcode < 0 else None
+    return begun, process.exitcode < 0
 
 
-def _child(pipe, folder, where, beside):
+def _child(pipe, folder, where, beside, last, seconds):
     from maclcore.search import table
+
+    numbers = itertools.count(1)
+
+    def step(name):
+        pipe.send(name)
+        if next(numbers) == last:  # a signal that nothing handles, so it ends the process
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     torch.set_num_threads(1)
     small(setattr)
-    told(SmallNet, "features", pipe)
+    told(SmallNet, "features", step)
     for method in ("contents", "put", "update", "say", "tidy"):
-        told(table.Table, method, pipe)
-    pipe.send("start")
+        told(table.Table, method, step)
+    step("start")
     index_folder(Path(folder), where, beside)
 
 
-def told(of, method, pipe):
-    """Let a method send its name when it is called."""
+def told(of, method, step):
+    """Let a method tell its name when it is called."""
     before = getattr(of, method)
 
     def telling(*arguments):
-        pipe.send(method)
+        step(method)
         return before(*arguments)
 
     setattr(of, method, telling)

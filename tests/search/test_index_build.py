@@ -343,18 +343,20 @@ def test_killed_at_ten_moments_and_repeated_it_is_as_if_undisturbed(tmp_path, be
             picture(folder / "images" / f"img{i:03}.png", 500 + i)
     undisturbed = tmp_path / "whole.index"
     shutil.copytree(start, undisturbed)
-    index_folder(folder, undisturbed, beside)
+    begun, _ = making.steps(folder, undisturbed, beside)
     want, generator, kills, sizes = content(Index(undisturbed)), np.random.default_rng(), [], set()
-    for trial in range(10):
+    for trial in range(10):  # at a moment of each tenth
         where = tmp_path / f"{trial}.index"
         shutil.copytree(start, where)
-        kills.append(making.killed(folder, where, beside, generator))
+        last = 1 + (len(begun) * trial + generator.integers(len(begun))) // 10
+        done, killed = making.steps(folder, where, beside, last, generator.uniform(1e-4, 0.02))
+        kills += [done[-1]] if killed else []
         if where.joinpath("images.lance").is_dir():
             sizes.add(len(Index(where)))
         index_folder(folder, where, beside)
-        assert content(Index(where)) == want, f"killed after {kills[-1]}"
+        assert content(Index(where)) == want, f"killed at step {last}, after {done[-1]}"
         assert Index(where).about == Index(undisturbed).about
-    assert len([step for step in kills if step]) >= 5 and len(sizes) >= 3, (kills, sizes)
+    assert len(kills) >= 5 and len(sizes) >= 3, (kills, sizes, begun)
 
 
 def test_many_commits_end_as_one_piece_of_which_nothing_old_is_left(folder, where, monkeypatch):
