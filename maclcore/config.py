@@ -7,7 +7,7 @@ import math
 import operator
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -189,7 +189,7 @@ class Config:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), **{name: dict(getattr(self, name)) for name in MAPPINGS}}
 
     def but(self, **changes: Any) -> "Config":
         """A copy with some fields changed."""
@@ -212,7 +212,7 @@ class Config:
         """What earlier versions called this configuration: they took paths as they were typed, and
         told 0 from 0.0."""
         whole: dict[str, Any] = {
-            k: int(v) for k, v in asdict(self).items() if type(v) is float and v.is_integer()
+            k: int(v) for k, v in self.to_dict().items() if type(v) is float and v.is_integer()
         }
         paths = product({self.archive, _name(self.archive)}, {self.weights, _name(self.weights)})
         ids = {self._id(*path, **numbers) for path in paths for numbers in ({}, whole)}

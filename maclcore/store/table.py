@@ -1,5 +1,6 @@
 """Runs side by side: what is stored, in one table, and what differs between two of them."""
 
+import io
 import json
 import os
 import time
@@ -7,9 +8,11 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from filelock import Timeout
 
@@ -97,16 +100,17 @@ def collect() -> pd.DataFrame:
     tells labels how well it does `test: <name>`, such as `test: macro mAP`, and what probes have
     said `<probe>: <name>`, such as `linear: macro mAP`.
     """
-    results = _results()
-    if not results:
+    rows = _rows()
+    if not rows:
         columns = [*Config.__dataclass_fields__, *METRICS, "archive: fingerprint"]
         return pd.DataFrame(columns=columns, index=pd.Index([], dtype=object, name="run_id"))
-    probed = _probed()
-    rows = [_row(result, probed.get(run_id, {})) for run_id, result in results.items()]
-    return pd.DataFrame(rows, index=list(results)).rename_axis("run_id")
+    for run_id, transfer in _probed().items():
+        if run_id in rows:
+            rows[run_id] = rows[run_id] | _scores(transfer)
+    return pd.DataFrame(list(rows.values()), index=list(rows)).rename_axis("run_id")
 
 
-def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, Any]:
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
     config = {**DEFAULTS, **result["config"]}  # of fields that came later: their defaults
     return {
         **config,
@@ -122,7 +126,6 @@ def _row(result: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, An
         "queries": result["queries"],
         "protocol": result["protocol"],
         "seconds": result["seconds"],
-        **_scores(transfer),
     }
 
 
@@ -143,48 +146,57 @@ def _probed() -> dict[str, dict[str, Any]]:
     return {run_id: Run(paths.runs_root() / run_id).transfer for run_id in sorted(found)}
 
 
-def _results() -> dict[str, dict[str, Any]]:
-    """result.json of every finished run, by run_id, in order; of packs by one column.
+def _rows() -> dict[str, dict[str, Any]]:
+    """`_row` of every finished run, by run_id, in order; of packs by one column, read once.
 
     What has not changed in folders since, by time and size, comes from one file instead of
     thousands: an index that may be deleted at any time, and need not be writable.
     """
-    index = paths.cache_root() / "runs.parquet"
+    runs, index = paths.runs_root(), paths.cache_root() / "runs.parquet"
     try:
         known = pd.read_parquet(index, page_checksum_verification=True)
         texts = dict(zip(zip(*(known[c] for c in _KEY), strict=True), known["text"], strict=True))
     except (OSError, ValueError, KeyError):  # there is none, or it is damaged
         texts = {}
     found = {}
-    for folder in paths.runs_root().glob("*"):
+    for folder in runs.glob("*"):
         with suppress(FileNotFoundError, NotADirectoryError):
             status = os.stat(folder / RESULT)
             key = (folder.name, status.st_mtime_ns, status.st_size)
             found[key] = texts.get(key) or (folder / RESULT).read_text()
-    results = _packed()
+    holders, rows = _packed()
     for (run_id, *_), text in found.items():
-        folder = paths.runs_root() / run_id
-        if run_id not in results or packed.counts(folder, text.encode(), results[run_id]):
-            results[run_id] = text
+        folder = runs / run_id
+        other = holders[run_id].column(RESULT)[run_id] if run_id in rows else None
+        if other is None or packed.counts(folder, text.encode(), other):
+            rows[run_id] = _row(parsed(text, folder / RESULT))
     if found.keys() != texts.keys():
         table = pd.DataFrame(list(found), columns=_KEY).assign(text=list(found.values()))
         with suppress(OSError), paths.atomic_path(index) as temporary:
             table.to_parquet(temporary, compression="zstd", write_page_checksum=True)
-    return {i: parsed(results[i], paths.runs_root() / i / RESULT) for i in sorted(results)}
+    return dict(sorted(rows.items()))
 
 
-def _packed() -> dict[str, Any]:
-    """result.json of every packed run that can be read, by run_id; PackWarning for others."""
+def _packed() -> tuple[Mapping[str, packed.Pack], dict[str, dict[str, Any]]]:
+    """The pack and the row of every packed run that can be read; PackWarning for others."""
     holders = packed.holders(paths.results_root())
-    results: dict[str, Any] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for pack in set(holders.values()):
         try:
-            column = pack.column(RESULT)
+            pack.column(RESULT)
         except ValueError as error:
             warnings.warn(str(error), packed.PackWarning, stacklevel=4)
             continue
-        results |= {run_id: text for run_id, text in column.items() if holders[run_id] is pack}
-    return results
+        rows |= {i: row for i, row in _pack_rows(pack).items() if holders[i] is pack}
+    return holders, rows
+
+
+@lru_cache(maxsize=64)
+def _pack_rows(pack: packed.Pack) -> dict[str, dict[str, Any]]:
+    """`_row` of each of its runs; a pack that is renewed is another one."""
+    runs = pack.file.parent.parent / "runs"
+    texts = pack.column(RESULT).items()
+    return {run_id: _row(parsed(text or b"", runs / run_id / RESULT)) for run_id, text in texts}
 
 
 _KEY = ["run_id", "mtime_ns", "size"]
@@ -198,7 +210,9 @@ def compare(a: str | Run, b: str | Run) -> pd.DataFrame:
     """
     runs = [run if isinstance(run, Run) else Run.find(run) for run in (a, b)]
     # fields that are younger than a run are in its configuration, with their defaults
-    x, y = (_row({**run.result, "config": run.config.to_dict()}, run.transfer) for run in runs)
+    x, y = (
+        _row({**run.result, "config": run.config.to_dict()}) | _scores(run.transfer) for run in runs
+    )
     measured = {*METRICS, *(f"backbone: {name}" for name in METRICS), "seconds"}
     measured.update(*(_scores(run.transfer) for run in runs))
     measured.update(f"test: {name}" for run in runs for name in run.result.get("scores", {}))
@@ -252,8 +266,18 @@ def per_query(runs: pd.DataFrame) -> pd.DataFrame:
 def histories(runs: pd.DataFrame) -> pd.DataFrame:
     """Every epoch of rows of `collect()`, a row each, indexed by run_id, in their order; reference
     rows have none. Columns are those of `Run.history` of any of them."""
-    stored = {run_id: Run.find(run_id).history for run_id in runs.index}
-    stored = {run_id: table for run_id, table in stored.items() if len(table)}
-    if not stored:
+    parts: dict[bytes, dict[str, bytes]] = {}  # those of one header are one table, read at once
+    for run_id in runs.index:
+        header, _, lines = (Run.find(run_id).read("history.csv") or b"").partition(b"\n")
+        if lines:
+            parts.setdefault(header, {})[run_id] = lines
+    if not parts:
         return pd.DataFrame({"epoch": []}, index=pd.Index([], dtype=object, name="run_id"))
-    return pd.concat(stored, names=["run_id"]).droplevel(1)
+    tables = []
+    for header, found in parts.items():
+        table = pd.read_csv(io.BytesIO(header + b"\n" + b"".join(found.values())))
+        lengths = [lines.count(b"\n") for lines in found.values()]
+        tables.append(table.set_axis(np.repeat(list(found), lengths)))
+    order = {run_id: i for i, run_id in enumerate(runs.index)}
+    table = pd.concat(tables).rename_axis("run_id")
+    return table.sort_index(key=lambda ids: ids.map(order), kind="stable")
