@@ -26,7 +26,7 @@ from maclcore.experiments.tables import (
 )
 from maclcore.labels import LabelStatistics, jaccard
 from maclcore.losses import LOSSES, entry, method_label, pair_weights
-from maclcore.store import Run, collect, write_csv
+from maclcore.store import Run, collect, histories, write_csv
 
 #: archives of Tables 4 to 6
 ARCHIVES = {name: READERS[name].title for name in ("dlrsd", "ml_aid", "whdld")}
@@ -105,13 +105,13 @@ def comparable_runs() -> pd.DataFrame:
     pretrained ones.
     """
     rows, kept = collect(), {}
+    rows = rows[rows["profile"] != "smoke"]
     varied = ("archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights", "seed")
     for run_id in rows.index:
-        run = Run.find(run_id)
-        config = run.config
+        config = Run.find(run_id).config
         given = {name: getattr(config, name) for name in varied}
         plain = Config.from_profile(config.profile, split_seed=config.seed, **given)
-        if config.profile == "smoke" or config != plain:
+        if config != plain:
             continue
         defaults = LOSSES[config.loss].defaults if config.loss in LOSSES else {}
         setting = {k: v for k, v in config.loss_params.items() if v != defaults.get(k)}
@@ -119,10 +119,10 @@ def comparable_runs() -> pd.DataFrame:
             setting["lr"] = config.lr
         if config.weights == "none":
             setting["weights"] = "none"
-        cosine = run.history["mean_cosine"].iloc[-1] if len(run.history) else np.nan
-        kept[run_id] = method(config.loss, **setting), cosine
-    extra = pd.DataFrame.from_dict(kept, orient="index", columns=["method", "mean_cosine"])
-    rows = rows.loc[list(kept)].join(extra)
+        kept[run_id] = method(config.loss, **setting)
+    rows = rows.loc[list(kept)].assign(method=pd.Series(kept, dtype=str))
+    last = histories(rows).reindex(columns=["mean_cosine"]).groupby(level=0).last()
+    rows = rows.join(last)
     # a parameter may be given at its default: the same run by another name
     rows = rows[~rows.reindex(columns=["archive", *PROTOCOL, "method", "seed"]).duplicated()]
     seconds = pd.Series(rows.get("seconds"), index=rows.index, dtype=float)

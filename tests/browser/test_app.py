@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -31,19 +32,21 @@ ICONS = "https://cdn.jsdelivr.net/npm/@fortawesome/**"
 def app(browser, folder):
     """The address with its token."""
     port = free_port()
-    command = app_command(port)
+    command = app_command(port, folder)
     address = f"http://127.0.0.1:{port}"
     with serving(command, f"{address}/voila/static/none", folder.parent) as log:
         (token,) = re.findall(rf"^{address}/\?token=(\w+)", log.read_text(), re.MULTILINE)
         yield address, token
 
 
-def app_command(port):
-    """What `make app` runs, by this interpreter."""
+def app_command(port, folder):
+    """What `make app` runs, by this interpreter, with the copy of the notebook."""
     made = ["make", "--no-print-directory", "-n", "-o", "env", "app", f"PORT={port}"]
     said = subprocess.run(made, cwd=paths.ROOT, capture_output=True, text=True, check=True)
     _, *arguments = shlex.split(said.stdout.replace("\\\n", " "))
-    return [sys.executable, *arguments]
+    served = [str(folder / Path(a).name) if a.endswith(".ipynb") else a for a in arguments]
+    assert served != arguments
+    return [sys.executable, *served]
 
 
 def test_a_query_is_chosen_and_no_code_is_seen(app, browser, picture):
