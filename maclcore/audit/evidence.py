@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from maclcore import paths
 from maclcore.audit import one_label
 from maclcore.audit.breakdown import LABEL_GROUPS, by_frequency, frequency_groups
-from maclcore.config import Config
+from maclcore.config import MAPPINGS, PROFILES, Config
 from maclcore.data import load_archive, make_split
 from maclcore.data.readers import READERS
 from maclcore.evaluation.reference import chance, oracle
@@ -104,23 +104,18 @@ def comparable_runs() -> pd.DataFrame:
     the metrics of each query. Runs that start from random weights stand beside each choice of
     pretrained ones.
     """
-    rows, kept = collect(), {}
-    rows = rows[rows["profile"] != "smoke"]
-    varied = ("archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights", "seed")
-    for run_id in rows.index:
-        config = Run.find(run_id).config
-        given = {name: getattr(config, name) for name in varied}
-        plain = Config.from_profile(config.profile, split_seed=config.seed, **given)
-        if config != plain:
-            continue
-        defaults = LOSSES[config.loss].defaults if config.loss in LOSSES else {}
-        setting = {k: v for k, v in config.loss_params.items() if v != defaults.get(k)}
-        if config.lr != Config.lr:
-            setting["lr"] = config.lr
-        if config.weights == "none":
+    rows = _plain(collect())
+    methods = []
+    for row in rows.itertuples():
+        defaults = LOSSES[row.loss].defaults if row.loss in LOSSES else {}
+        given = json.loads(row.loss_params)
+        setting = {k: v for k, v in given.items() if v != defaults.get(k)}
+        if row.lr != Config.lr:
+            setting["lr"] = row.lr
+        if row.weights == "none":
             setting["weights"] = "none"
-        kept[run_id] = method(config.loss, **setting)
-    rows = rows.loc[list(kept)].assign(method=pd.Series(kept, dtype=str))
+        methods.append(method(row.loss, **setting))
+    rows = rows.assign(method=pd.Series(methods, rows.index, dtype=str))
     last = histories(rows).reindex(columns=["mean_cosine"]).groupby(level=0).last()
     rows = rows.join(last)
     # a parameter may be given at its default: the same run by another name
@@ -131,6 +126,20 @@ def comparable_runs() -> pd.DataFrame:
     scratch = rows["weights"] == "none"
     choices = rows.loc[~scratch, "weights"].unique()
     return pd.concat([rows[~scratch], *(rows[scratch].assign(weights=w) for w in choices)])
+
+
+def _plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of `rows` of `collect()` whose other fields are those of their profile."""
+    varied = {"archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights", "seed"}
+    plain = pd.Series(False, rows.index)
+    for profile in PROFILES.keys() - {"smoke"}:
+        same = rows["split_seed"] == rows["seed"]
+        for name, value in Config.from_profile(profile).to_dict().items():
+            value = json.dumps(value) if name in MAPPINGS else value
+            if name not in varied | {"split_seed"}:
+                same &= rows[name].isna() if value is None else rows[name] == value
+        plain |= same
+    return rows[plain]
 
 
 def companion_runs() -> pd.DataFrame:

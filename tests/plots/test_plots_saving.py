@@ -91,7 +91,7 @@ def test_every_colour_of_a_figure_is_kept(side, mode, tmp_path, monkeypatch):
 
 
 def test_a_colour_map_is_shown_in_all_its_colours(shown, tmp_path):
-    fig = plots.heatmaps({"a": pd.DataFrame(np.arange(900.0).reshape(30, 30))}, "mAP")
+    fig = plots.heatmaps({"a": pd.DataFrame(np.arange(400.0).reshape(20, 20))}, "mAP")
     fig.draw_without_rendering()
     fig.set_layout_engine("none")
     width = min(840, round(100 * fig.get_figwidth()))
