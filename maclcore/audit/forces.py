@@ -11,11 +11,11 @@ from maclcore import paths
 from maclcore.config import Config
 from maclcore.data import Archive, load_archive
 from maclcore.data.sampler import shuffled
+from maclcore.experiments.winner import ARCHIVES
 from maclcore.labels import LabelStatistics
 from maclcore.losses.forces import band_forces, pair_forces
 from maclcore.store import write_csv
 
-ARCHIVES = ("dlrsd", "ucm_multilabel", "ml_aid")
 ALPHAS = [step / 4 for step in range(-6, 11)]  #: -1.5 to 2.5
 LEVELS = [step / 4 for step in range(5)]  #: 0 to 1
 BATCH = Config().batch_size

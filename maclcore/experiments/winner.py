@@ -24,6 +24,8 @@ CHOICE = (100, 101, 102, 103, 104)
 FIRST = CHOICE[:1]
 #: the size of a choice: heads that train for 40 epochs on features of small images
 SHORT = {"image_size": 64, "epochs": 40}
+#: real archives that runs of all experiments are stored of, as pages have them in order
+ARCHIVES = ("dlrsd", "ucm_multilabel", "ml_aid")
 WEIGHTS = "resnet18_imagenet_layer1-3"
 FILE = "winner_choice.csv"
 #: what a row of it says of its run, beside the setting

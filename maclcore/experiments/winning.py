@@ -12,13 +12,12 @@ from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import standing
 from maclcore.experiments.standing import ARCHIVE
 from maclcore.experiments.tables import stored_experiment
-from maclcore.experiments.winner import CHOSEN, PROPOSED, RIVALS, WEIGHTS
+from maclcore.experiments.winner import ARCHIVES, CHOSEN, PROPOSED, RIVALS, WEIGHTS
 from maclcore.losses import LOSSES
 from maclcore.store import histories
 
 #: profiles whose rows are looked at, in words
 IN_SHORT = {"quick": "whole network", "frozen": "head alone"}
-ORDER = ("dlrsd", "ucm_multilabel", "ml_aid")
 #: the candidates, of which the proposed loss is one; the others, of the papers, are its rivals
 KIN = tuple(name for name in CHOSEN if name not in RIVALS)
 SIDES = ("ahead", "level", "behind")
@@ -103,7 +102,7 @@ def whole(rows: pd.DataFrame, profile: str) -> pd.DataFrame:
     if not {PROPOSED[profile], *RIVALS} <= set(rows["loss"]):
         rows = rows.iloc[:0]
     many = rows.groupby(["archive", "seed"])["loss"].transform("nunique")
-    place = rows["archive"].map({name: i for i, name in enumerate(ORDER)})
+    place = rows["archive"].map({name: i for i, name in enumerate(ARCHIVES)})
     rows = rows.assign(place=place)[many == rows["loss"].nunique()]
     return rows.sort_values(["place", "seed"], kind="stable").drop(columns="place")
 
