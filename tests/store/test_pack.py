@@ -502,3 +502,16 @@ def test_what_is_tracked_stays_few_files():
     files = done.stdout.decode().splitlines()
     assert 50 < len(files) < 600
     assert not [name for name in files if name.startswith("results/runs/")]
+
+
+def test_histories_of_record_are_those_of_each_run_in_the_order_asked_for(monkeypatch):
+    monkeypatch.setenv("MACL_RESULTS", str(paths.ROOT / "results"))
+    rows = collect().groupby(["profile", "loss"]).head(1).sample(frac=1, random_state=0)
+    each = {run_id: Run.find(run_id).history for run_id in rows.index}
+    each = {run_id: table for run_id, table in each.items() if len(table)}
+    assert len({tuple(table.columns) for table in each.values()}) > 1
+    table = store.histories(rows)
+    assert list(table.index.unique()) == list(each)
+    for run_id, found in table.groupby(level=0):
+        found = found.reset_index(drop=True)[each[run_id].columns]
+        pd.testing.assert_frame_equal(found, each[run_id], check_dtype=False, check_exact=True)
