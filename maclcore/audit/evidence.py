@@ -130,13 +130,14 @@ def comparable_runs() -> pd.DataFrame:
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
     """Those of `rows` of `collect()` whose other fields are those of their profile."""
-    varied = {"archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights", "seed"}
+    varied = {"archive", "image_size", "epochs", "loss", "loss_params", "lr", "weights"}
+    varied |= {"seed", "split_seed"}
     plain = pd.Series(False, rows.index)
     for profile in PROFILES.keys() - {"smoke"}:
         same = rows["split_seed"] == rows["seed"]
         for name, value in Config.from_profile(profile).to_dict().items():
             value = json.dumps(value) if name in MAPPINGS else value
-            if name not in varied | {"split_seed"}:
+            if name not in varied:
                 same &= rows[name].isna() if value is None else rows[name] == value
         plain |= same
     return rows[plain]

@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("playwright")
 
 from chromium import BROWSER, chromium
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
 from maclcore import paths
@@ -31,10 +33,8 @@ def folder(tmp_path_factory, archive):
     copy = tmp_path_factory.mktemp("reader") / "notebooks"
     shutil.copytree(paths.ROOT / "notebooks", copy, ignore=ignored)
     file = copy / "08_retrieval_galleries.ipynb"
-    notebook = nbformat.read(file, as_version=4)
-    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    cell.source += f"\narchive, profile = {str(archive)!r}, 'smoke'"
-    nbformat.write(notebook, file)
+    own = {"archive": str(archive), "profile": "smoke"}
+    nbformat.write(parameterize_notebook(load_notebook_node(str(file)), own), file)
     return copy
 
 
