@@ -30,7 +30,8 @@ EXAMPLES = 10  # of each kind of fault that a message shows
 PLAIN_TREE = "images/<name>.<ext> and labels.csv"
 ABSENT = "path not found: is this the right folder, and completely unpacked?"
 COLUMNS = "fault in the columns: first the image's name, then one per label"
-ROWS = "faulty row: a name, then 0 or 1 for each label, at least one of them 1"
+ROWS = "faulty row: a name, then 0 or 1 for each label"
+NO_LABEL = "row without a label: give it one, or remove the row"
 SETS = "faulty line: a name and at least one label, none that the archive lacks"
 ONE = "faulty row: a name and one label, none that the archive lacks"
 TWICE = "image in two rows: keep one, or give every label a 0/1 column, where it may have several"
@@ -182,7 +183,8 @@ class Reading:
             else:
                 pairs = zip(labels, cells, values, strict=True)
                 wrong = [f"{label} is {cell!r}" for label, cell, value in pairs if value is None]
-                wrong += ["no label"] * (not any(values) and not wrong and not unlabelled)
+                if not any(values) and not wrong and not unlabelled:
+                    faults[NO_LABEL].append(f"{where}: no label")
             wrong += ["no name"] * (not name)
             if first := self.rows.get(self.key(name)):
                 faults[DUPLICATE].append(f"{where} = {first[0]}")

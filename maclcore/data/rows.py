@@ -12,7 +12,7 @@ from maclcore.data import tables
 from maclcore.data.cells import SEPARATORS, degrees, labels_in, separator_of, typed, yes_no
 from maclcore.data.columns import LATITUDE, LONGITUDE, Meaning, meaning, named
 from maclcore.data.layout import TWO_FOLDERS, Images, Several, path_key
-from maclcore.data.reading import ABSENT, DUPLICATE, ROWS, Reading
+from maclcore.data.reading import ABSENT, DUPLICATE, NO_LABEL, ROWS, Reading
 from maclcore.data.scenes import location
 from maclcore.data.split import parts_of
 from maclcore.data.tables import Table
@@ -21,7 +21,6 @@ UNREADABLE = "table that cannot be read: save it as UTF-8 text"
 RAGGED = (
     "faulty row: a name, and a cell for each other column; in quotes what has a separator in it"
 )
-NO_LABEL = "row without a label: give it one, or remove the row"
 NO_LIST = 'cell that begins with [ and is no list of labels, such as ["sea", "pier"]: correct it'
 OPEN = "label of several lines: is a quote missing? Then close it"
 ALIKE = "labels that differ in case, spaces, - or _ alone: if they are one, spell them as one"
@@ -108,8 +107,9 @@ class Rows:
                 for label, column, yes in zip(reading.label_names, cells, row, strict=True)
                 if yes is None
             ]
-            wrong += ["no label"] * bool(labels and not any(row) and not wrong and not unlabelled)
             reading.faults[ROWS] += [f"{where}: {', '.join(wrong)}"] if wrong else []
+            if labels and not any(row) and not wrong and not unlabelled:
+                reading.faults[NO_LABEL].append(f"{where}: no label")
             if first := reading.rows.get(key):
                 reading.faults[DUPLICATE].append(f"{where} = {first[0]}")
             reading.rows[key] = (where, np.array(row, dtype=bool))

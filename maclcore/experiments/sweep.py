@@ -96,10 +96,16 @@ def sweep(
     done = {config: run.run_id for config, run in runs.items() if run.finished}
     failed = {config: why for config, why in failed.items() if config not in done}
     if failed:
+        alike: dict[str, list[str]] = {}  # one archive that is refused fails them all
+        for config, why in failed.items():
+            alike.setdefault(why, []).append(config.run_id)
+        told = (
+            f"{first}{f' and {len(more)} more' * bool(more)}: {why}"
+            for why, (first, *more) in alike.items()
+        )
         raise LookupError(
-            f"{len(failed)} of {total} runs failed: "
-            + "; ".join(f"{config.run_id}: {why}" for config, why in failed.items())
-            + f". Tracebacks: failure.json in {paths.runs_root()}/<run>; repeat to try them again"
+            f"{len(failed)} of {total} runs failed: {'; '.join(told)}"
+            f". Tracebacks: failure.json in {paths.runs_root()}/<run>; repeat to try them again"
         )
     if left_out:
         say(f"{len(left_out)} of {total} runs do not fit into what is left of the budget")

@@ -55,7 +55,7 @@ def test_a_workbook_is_closed_after_reading(tmp_path, name):
     file = tmp_path / name
     workbook(tmp_path / "sound.xlsx", [("image", "sea"), ("a", 1), ("b", 0), ("c", 1)])
     (tmp_path / "sound.xlsx").rename(file)
-    with pytest.raises(ArchiveError, match="1 x faulty row.*\n.*line 3.: no label"):
+    with pytest.raises(ArchiveError, match="1 x row without a label.*\n.*line 3.: no label"):
         read_labels(file)
     workbook(tmp_path / "sound.xlsx", [("image", "sea"), ("a", 1)])
     (tmp_path / "sound.xlsx").rename(file)
@@ -95,8 +95,9 @@ def test_all_faults_come_at_once_by_name_and_with_a_remedy(tmp_path):
         "2 x duplicate image name, case and suffix aside: rename or remove one\n",
         "    images/River01.jpg = images/river01.png\n",
         "    RIVER00.png (labels.csv, line 7) = river00 (labels.csv, line 6)\n",
-        "4 x faulty row: a name, then 0 or 1 for each label, at least one of them 1\n",
+        "3 x faulty row: a name, then 0 or 1 for each label\n",
         "    airplane01 (labels.csv, line 3): pier is '2'\n",
+        "1 x row without a label: give it one, or remove the row\n",
         "    beach00 (labels.csv, line 4): no label\n",
         "    beach01 (labels.csv, line 5): 1 label cells where the header has 2\n",
         "     (labels.csv, line 10): no name\n",

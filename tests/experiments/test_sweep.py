@@ -196,6 +196,18 @@ def test_a_failure_is_stored_tried_again_and_forgotten_when_it_succeeds(
     assert not (folder / "failure.json").exists()
 
 
+def test_what_fails_many_runs_is_said_once(config, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "labels.csv").write_text("image,sea\n")
+    configs = [config.but(archive=str(photos), seed=seed) for seed in range(3)]
+    with pytest.raises(LookupError) as caught:
+        sweep(configs)
+    message = str(caught.value)
+    assert message.startswith(f"3 of 3 runs failed: {configs[0].run_id} and 2 more: photos cannot")
+    assert message.count("cannot be used") == 1
+
+
 def test_two_sweeps_on_one_store_share_the_work(config, monkeypatch):
     compute, trained, meet = training.compute, [], threading.Barrier(2, timeout=60)
 
