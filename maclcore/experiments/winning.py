@@ -139,6 +139,16 @@ def kin_gaps(values: pd.DataFrame) -> pd.DataFrame:
     return table[["difference", "low", "high"]]
 
 
+def split_ranks(found: Standing) -> pd.DataFrame:
+    """Rank of each loss (rows) in each metric of each split by itself, columns (archive, seed,
+    metric); losses in order of their mean rank."""
+    runs = found.runs[found.runs["loss"].isin(list(LOSSES))]
+    scores = runs.set_index(["archive", "seed", "loss"])[list(METRICS)].rename_axis(
+        columns="metric"
+    )
+    return statistics.ranks(scores.stack().unstack("loss").T)
+
+
 def validated(found: Standing) -> pd.DataFrame:
     """Mean of the seven metrics on the validation parts after the last epoch, losses × archives, in
     percent: what one knows before any test."""

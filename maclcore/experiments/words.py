@@ -23,8 +23,8 @@ def interval(row: pd.Series) -> str:
 
 
 def listed(names: Iterable[object]) -> str:
-    """ "a, b and c"."""
-    *first, last = map(str, names)
+    """ "a, b and c"; "" of none."""
+    *first, last = [*map(str, names)] or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -1,11 +1,14 @@
 """What is said of the proposed loss is computed: with rows that say something else, it says so."""
 
+from dataclasses import replace
+
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
 from maclcore import paths
+from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import advice, winner, winning
 from maclcore.experiments.winner import CHOSEN, WEIGHTS
@@ -134,6 +137,35 @@ def test_tests_are_corrected_for_all_pairs_whichever_is_proposed():
     pair = [table.loc[(NDCG, loss)] for table, loss in ((mine, "oml"), (other, PROPOSED))]
     assert pair[0]["difference"] == pytest.approx(-pair[1]["difference"])
     assert pair[0]["holm"] == pair[1]["holm"] < 0.05
+
+
+def test_ranks_of_single_splits_are_told_apart_by_their_own_bound():
+    found = standing_of({PROPOSED: 0.5})
+    place = {loss: i for i, loss in enumerate(CHOSEN, 2)} | {PROPOSED: 1}
+    rows = found.runs[found.runs["loss"].isin(list(CHOSEN))]
+    rows = rows.assign(**dict.fromkeys(METRICS, 1 / rows["loss"].map(place)))
+    lost = (rows["loss"] == PROPOSED) & (rows["seed"] == 2)
+    rows.loc[lost, NDCG] = 0.0  # last in one metric of one split of each archive
+    found = replace(found, runs=rows)
+    table = winning.split_ranks(found)
+    assert (
+        table.shape == (MANY, 2 * 3 * 7) and (np.sort(table, axis=0).T == range(1, MANY + 1)).all()
+    )
+    own = table.loc[PROPOSED]
+    assert set(own) == {1, MANY} and (own == MANY).sum() == 2
+    said = advice.split_by_split(found)
+    assert (
+        f"over the 42 columns of single splits its mean rank is {(40 + 2 * MANY) / 42:.1f}" in said
+    )
+    assert f"that of {method_label(table.index[1])}, the first of the papers'" in said
+    within, near = said.split("critical difference, ")[1].split(". Splits")[0].split(", lies ")
+    assert within == f"{statistics.critical_difference(MANY, 42):.1f}"
+    gaps = table.mean(axis=1)[found.rivals] - own.mean()
+    assert len(near.replace(" and ", ", ").split(", ")) == (gaps < float(within)).sum() > 1
+    rows.loc[lost, NDCG] = 2.0
+    many = pd.concat([rows.assign(seed=rows["seed"] + 3 * i) for i in range(99)])
+    apart = advice.split_by_split(replace(found, runs=many))
+    assert "mean rank is 1.0" in apart and "lies no loss of the papers." in apart
 
 
 def test_ranks_order_and_tables():
