@@ -246,13 +246,13 @@ def split_by_split(found: Standing) -> str:
     within = statistics.critical_difference(*table.shape)
     near = [loss for loss in found.rivals if abs(ranks[loss] - ranks[found.loss]) < within]
     rival = ranks[found.rivals].idxmin()
-    told = listed(map(method_label, near)) or "no loss of the papers"
+    told = listed(map(method_label, near)) or "none"
     return (
         f"**Split by split**: over the {table.shape[1]} columns of single splits its mean rank is "
         f"{ranks[found.loss]:.1f}, that of {method_label(rival)}, the first of the papers', "
-        f"{ranks[rival]:.1f}; within the critical difference, {within:.1f}, lies {told}. Splits of "
-        "an archive share images, so this bound is lenient; that of Figure 13.2, where they count "
-        "once, is strict."
+        f"{ranks[rival]:.1f}; losses of the papers within the critical difference, {within:.1f}: "
+        f"{told}. Splits of an archive share images, so this bound is lenient; that of Figure "
+        "13.2, where they count once, is strict."
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from maclcore.data import archive_name
 from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import standing
@@ -36,12 +37,12 @@ class Standing:
 
     @classmethod
     def load(cls, profile: str, archive: str | None = None, since: int = 0) -> "Standing":
-        """Of the stored rows, of one archive or of all, from a seed on; with nothing in it where
-        there are none."""
-        runs = whole(stored_experiment("winner"), profile)
+        """Of the stored rows, of `ARCHIVES` or of one archive, from a seed on; with nothing in it
+        where there are none. ArchiveError for a folder of one's own that is not there."""
+        which = ARCHIVES if archive is None else (archive_name(archive),)
+        rows = stored_experiment("winner")
+        runs = whole(rows[rows["archive"].isin(which)], profile)
         runs = runs[runs["seed"] >= since]
-        if archive is not None:
-            runs = runs[runs["archive"] == archive]
         values = standing.values_by_archive(runs) if len(runs) else {}
         return cls.measured(profile, runs, values)
 
@@ -96,9 +97,14 @@ class Standing:
 
 
 def whole(rows: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Those of a profile and of `WEIGHTS`, of each archive's seeds that have every method that the
-    profile has; none where it lacks the proposed loss or a rival."""
-    rows = rows[(rows["profile"] == profile) & (rows["weights"] == WEIGHTS)]
+    """Those of a profile and of `WEIGHTS`, or what most runs of an archive without such have, of
+    each archive's seeds that have every method that the profile has; none where it lacks the
+    proposed loss or a rival."""
+    rows = rows[rows["profile"] == profile]
+    weights = rows.groupby("archive")["weights"].transform(
+        lambda of: WEIGHTS if (of == WEIGHTS).any() else of.mode()[0]
+    )
+    rows = rows[rows["weights"] == weights]
     if not {PROPOSED[profile], *RIVALS} <= set(rows["loss"]):
         rows = rows.iloc[:0]
     many = rows.groupby(["archive", "seed"])["loss"].transform("nunique")

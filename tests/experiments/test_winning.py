@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from maclcore import paths
+from maclcore.data import ArchiveError
 from maclcore.evaluation import statistics
 from maclcore.evaluation.retrieval import METRICS
 from maclcore.experiments import advice, winner, winning
@@ -158,14 +159,14 @@ def test_ranks_of_single_splits_are_told_apart_by_their_own_bound():
         f"over the 42 columns of single splits its mean rank is {(40 + 2 * MANY) / 42:.1f}" in said
     )
     assert f"that of {method_label(table.index[1])}, the first of the papers'" in said
-    within, near = said.split("critical difference, ")[1].split(". Splits")[0].split(", lies ")
+    within, near = said.split("critical difference, ")[1].split(". Splits")[0].split(": ")
     assert within == f"{statistics.critical_difference(MANY, 42):.1f}"
     gaps = table.mean(axis=1)[found.rivals] - own.mean()
     assert len(near.replace(" and ", ", ").split(", ")) == (gaps < float(within)).sum() > 1
     rows.loc[lost, NDCG] = 2.0
     many = pd.concat([rows.assign(seed=rows["seed"] + 3 * i) for i in range(99)])
     apart = advice.split_by_split(replace(found, runs=many))
-    assert "mean rank is 1.0" in apart and "lies no loss of the papers." in apart
+    assert "mean rank is 1.0" in apart and ": none. Splits" in apart
 
 
 def test_ranks_order_and_tables():
@@ -204,6 +205,20 @@ def test_only_whole_seeds_of_the_pretrained_network_count_in_the_order_of_archiv
     assert winning.whole(runs[runs["loss"] != "oml"], "quick").empty
     fewer = runs[runs["loss"] != KIN]  # a candidate that no seed has is asked of none
     assert len(winning.whole(fewer, "quick")) == len(fewer)
+
+
+def test_an_archive_of_ones_own_stands_from_the_weights_of_most_of_its_runs(monkeypatch, tmp_path):
+    own = str(tmp_path)
+    rows = runs_of(("DLRSD", "Mine")).replace({"archive": {"mine": own}})
+    mine = rows["archive"] == own
+    rows.loc[mine, "weights"] = ["none" if seed == 2 else "imagenet" for seed in rows["seed"][mine]]
+    monkeypatch.setattr(winning, "stored_experiment", lambda name: rows)
+    monkeypatch.setattr(winning.standing, "values_by_archive", lambda runs: {})
+    of_record, of_mine = (winning.Standing.load("quick", name).runs for name in (None, own))
+    assert set(of_record["archive"]) == {"dlrsd"} and set(of_mine["archive"]) == {own}
+    assert set(of_mine["weights"]) == {"imagenet"} and set(of_mine["seed"]) == {0, 1}
+    with pytest.raises(ArchiveError, match="no archive 'elsewhere'"):
+        winning.Standing.load("quick", "elsewhere")
 
 
 def test_without_rows_it_says_which_command_makes_them(tmp_path, monkeypatch):
