@@ -287,7 +287,9 @@ def test_the_page_works_in_a_frame_of_this_machine(page, serve, folder):
     wait(page, "window.frames.length === 1")
     frame = page.frames[1]
     wait(frame, "document.querySelector('#start h1') !== null")
-    while not frame.evaluate("document.hasFocus()"):  # the first clicks may come before it listens
+    for _ in range(500):
+        if frame.evaluate("document.hasFocus()"):
+            break  # the first clicks may have come before it listened
         page.mouse.click(450, 500)
         page.wait_for_timeout(20)
     page.keyboard.press("Enter")
