@@ -9,7 +9,7 @@ import pandas as pd
 
 from maclcore.evaluation import statistics
 from maclcore.experiments.choosing import parts_of
-from maclcore.experiments.standing import GRADED
+from maclcore.experiments.standing import GRADED, mean_ranks
 from maclcore.experiments.winner import TRIALS
 from maclcore.experiments.winning import (
     Standing,
@@ -17,7 +17,7 @@ from maclcore.experiments.winning import (
     dominance,
     seconds,
     side,
-    split_ranks,
+    split_columns,
     validated,
 )
 from maclcore.experiments.words import (
@@ -241,10 +241,10 @@ def tests(found: Standing) -> str:
 
 def split_by_split(found: Standing) -> str:
     """Mean ranks where each split counts by itself, and what they tell apart."""
-    table = split_ranks(found)
-    ranks = table.mean(axis=1)
-    within = statistics.critical_difference(*table.shape)
-    near = [loss for loss in found.rivals if abs(ranks[loss] - ranks[found.loss]) < within]
+    table = split_columns(found)
+    ranks = mean_ranks(table)
+    within = statistics.critical_difference(len(ranks), table.shape[1])
+    near = [loss for loss in _near(ranks, found.loss, within) if loss in found.rivals]
     rival = ranks[found.rivals].idxmin()
     told = listed(map(method_label, near)) or "none"
     return (
@@ -273,13 +273,17 @@ def untouched(found: Standing) -> str:
 def by_rank(found: Standing) -> str:
     """Which losses a critical difference does not tell from the proposed one."""
     ranks = found.ranks
-    others = ranks.drop(found.loss)
-    near = others[(others - ranks[found.loss]).abs() < found.critical]
-    told = listed(map(method_label, near.index)) or "none"
+    told = listed(map(method_label, _near(ranks, found.loss, found.critical))) or "none"
     return (
         f"By mean rank over {found.columns} columns, {ranks[found.loss]:.1f}, "
         f"{method_label(found.loss)} cannot be told from: {told}."
     )
+
+
+def _near(ranks: pd.Series, loss: str, difference: float) -> list[str]:
+    """The losses whose mean rank is within a difference of that of `loss`, in order of it."""
+    gaps = (ranks.drop(loss) - ranks[loss]).abs()
+    return list(gaps[gaps < difference].index)
 
 
 def order_at_all(found: Standing) -> str:

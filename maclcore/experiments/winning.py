@@ -145,14 +145,10 @@ def kin_gaps(values: pd.DataFrame) -> pd.DataFrame:
     return table[["difference", "low", "high"]]
 
 
-def split_ranks(found: Standing) -> pd.DataFrame:
-    """Rank of each loss (rows) in each metric of each split by itself, columns (archive, seed,
-    metric); losses in order of their mean rank."""
-    runs = found.runs[found.runs["loss"].isin(list(LOSSES))]
-    scores = runs.set_index(["archive", "seed", "loss"])[list(METRICS)].rename_axis(
-        columns="metric"
-    )
-    return statistics.ranks(scores.stack().unstack("loss").T)
+def split_columns(found: Standing) -> pd.DataFrame:
+    """The metrics of each split by itself, methods × (seed, archive, metric)."""
+    of = {seed: standing.columns(part) for seed, part in found.runs.groupby("seed")}
+    return pd.concat(of, axis=1, names=["seed"])
 
 
 def validated(found: Standing) -> pd.DataFrame:

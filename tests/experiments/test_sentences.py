@@ -247,11 +247,8 @@ def test_words():
     assert [words.ordinal(n) for n in (1, 2, 3, 11, 12, 13, 23)] == [
         "1st", "2nd", "3rd", "11th", "12th", "13th", "23rd",
     ]  # fmt: skip
-    assert (
-        words.listed([]) == ""
-        and words.listed(["a"]) == "a"
-        and words.listed("abc") == "a, b and c"
-    )
+    assert words.listed([]) == ""
+    assert words.listed(["a"]) == "a" and words.listed("abc") == "a, b and c"
     row = pd.Series({"difference": -0.169, "low": -0.184, "high": 0.001})
     assert words.interval(row) == "−16.9 [−18.4, +0.1]"
     assert words.share(0, 3) == "none of 3" and words.share(3, 3) == "all 3"

@@ -148,7 +148,7 @@ def test_ranks_of_single_splits_are_told_apart_by_their_own_bound():
     lost = (rows["loss"] == PROPOSED) & (rows["seed"] == 2)
     rows.loc[lost, NDCG] = 0.0  # last in one metric of one split of each archive
     found = replace(found, runs=rows)
-    table = winning.split_ranks(found)
+    table = statistics.ranks(winning.split_columns(found))
     assert (
         table.shape == (MANY, 2 * 3 * 7) and (np.sort(table, axis=0).T == range(1, MANY + 1)).all()
     )
